@@ -10,7 +10,7 @@ SYSCONFDIR ?= $(PREFIX)/etc
 VERSION := 0.1.0
 
 # The floors, top to bottom: an archive a folder, linked in this order.
-DIRS := master worker worker/console worker/reception worker/delivery worker/keeper worker/net policy/lua policy \
+DIRS := master worker worker/console worker/reception worker/delivery worker/keeper worker/log worker/net policy/lua policy \
         policy/conf spool spool/format shm shm/base
 srcs  = $(wildcard $(1)/*.c)
 lib   = $(O)/lib/lib$(subst /,_,$(1)).a
