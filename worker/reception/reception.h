@@ -1,0 +1,131 @@
+/* reception.h - the SMTP server of one worker: from accept to the 250 that the spool's proof allows
+ * reception_new begins to accept on the listeners it is given; reception_drain stops accepting, and sessions end with
+ * 421 at their next MAIL or RSET (running transactions are finished first); reception_stop ends them with 421 now.
+ * What it uses of other floors comes in by the env: policy is asked through `policy`, mail goes to disk through
+ * `store`, both rows of functions, so that tests put others in their place. 250 after the final dot is written by the
+ * function that is handed the spool's proof and by no other.
+ * Owner: the worker role. Thread: the loop's. Errors never leave: a peer's mistake is a reply, a fault of ours 4xx. */
+#ifndef WORKER_RECEPTION_RECEPTION_H
+#define WORKER_RECEPTION_RECEPTION_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+
+#include "shm/base/bytes.h"
+#include "shm/base/clock.h"
+#include "shm/base/err.h"
+
+struct conf;
+struct eclog;
+struct loop;
+struct policy_run;
+struct reception;
+struct shm_area;
+struct shm_limits;
+struct spool_proof;
+
+struct reception_listener {
+	int fd;              /* listening, non-blocking; stays the caller's */
+	unsigned conf_index; /* which listen scope of the configuration */
+};
+
+/* One recipient's message as it goes to disk. Slices are borrowed until submit returns. */
+struct reception_mail_rcpt {
+	uint64_t id;
+	struct slice rcpt;
+	struct slice header; /* its own when header_own, else the transaction's */
+	struct slice body;   /* its own when body_own */
+	bool header_own, body_own;
+	uint8_t priority;
+	struct slice binding; /* empty: default */
+	struct slice domain;  /* routing domain; its queue is (binding, domain) */
+	struct slice context; /* both dictionaries, as policy serialises them */
+	bool discarded;       /* policy took it away: no message is written */
+};
+
+/* A notice for the sender about recipients refused after the dot; goes into the same record. */
+struct reception_mail_notice {
+	uint64_t id;
+	struct slice header, body;
+	struct slice rcpt; /* the sender of the mail that is refused */
+	struct slice binding, domain;
+	struct slice context;
+	uint8_t priority;
+};
+
+struct reception_mail {
+	uint64_t batch, conn;
+	usec_t received_at; /* real */
+	struct slice sender;
+	struct slice peer;      /* "ip:port" */
+	struct slice header;    /* shared, trace fields on top */
+	struct slice body;      /* shared; empty when large is set */
+	void *large;            /* a streamed body, see body_new; taken by submit */
+	bool eightbit, utf8;    /* BODY=8BITMIME or 8-bit bytes seen; SMTPUTF8 asked for */
+	const struct reception_mail_rcpt *rcpts;
+	size_t nrcpts;
+	const struct reception_mail_notice *notices;
+	size_t nnotices;
+};
+
+typedef void reception_done_fn(void *arg, enum err e, const struct spool_proof *proof);
+
+/* The spool as reception sees it. */
+struct reception_store {
+	/* false: new mail is answered 452 at MAIL. */
+	bool (*accepting)(void *arg);
+	/* Ids of connections, batches and messages: never repeat, never go back. */
+	uint64_t (*next_id)(void *arg);
+	/* A body that is too large for memory, written as it arrives. NULL: cannot (452). */
+	void *(*body_new)(void *arg);
+	enum err (*body_append)(void *body, struct slice bytes);
+	/* More is waiting to be written than is good: stop reading until again() is called on the loop. */
+	bool (*body_full)(void *body, void (*again)(void *again_arg), void *again_arg);
+	void (*body_drop)(void *body);
+	/* OK: done is called on the loop, later. Else: nothing was taken, done is not called. */
+	enum err (*submit)(void *arg, const struct reception_mail *mail, reception_done_fn *done, void *done_arg);
+	void *arg;
+};
+
+/* Policy as reception sees it: policy_run, policy_cancel of policy/policy.h. */
+struct reception_policy {
+	enum err (*run)(struct policy_run *r);
+	void (*cancel)(struct policy_run *r);
+};
+
+struct reception_env {
+	struct loop *loop;
+	const struct conf *conf; /* borrowed until reception_free */
+	struct shm_area *area;   /* gauges, counters, finger; NULL: none kept (tests) */
+	struct shm_limits *limits; /* NULL: session limits are not kept (tests) */
+	int slot;
+	struct eclog *log; /* NULL: no mainlog and rejectlog lines (tests) */
+	const struct reception_store *store;
+	const struct reception_policy *policy;
+	const struct reception_listener *listeners; /* copied */
+	size_t nlisteners;
+	/* The peer was convicted (its bytes killed workers) and is answered 421 for now. NULL: nobody is. */
+	bool (*refused_peer)(void *arg, const struct sockaddr *peer);
+	/* The last session of a drain has ended. NULL: nobody asks. */
+	void (*drained)(void *arg);
+	void *arg;
+};
+
+struct reception *reception_new(const struct reception_env *env);
+/* Drops all sessions. Clears the caller's pointer; NULL inside is fine. */
+void reception_free(struct reception **r);
+
+/* Stops accepting for good; sessions are answered 421 with reconfig_message at MAIL and RSET, idle ones when their
+ * next command comes or after idle_time. env.drained is called from the loop once none is left. */
+void reception_drain(struct reception *r);
+/* Answers 421 to every session that has no message on its way to disk, and closes it; those finish first. */
+void reception_stop(struct reception *r);
+size_t reception_sessions(const struct reception *r);
+
+/* Starts a session on a connected socket, as accept would: tests and `make run`. Takes fd. */
+void reception_take(struct reception *r, int fd, unsigned conf_index, const struct sockaddr *peer,
+		    const struct sockaddr *local);
+
+#endif
