@@ -19,9 +19,9 @@ DAEMON_SRC := master/main.c
 
 WARN := -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wcast-qual \
         -Wwrite-strings -Wvla -Wundef -Wformat=2 -Wno-format-nonliteral -Werror
-PKGS := openssl libcares lmdb lua5.4 libbsd-overlay libcap
-PKG_CFLAGS := $(shell pkg-config --cflags openssl libcares lmdb lua5.4 libbsd-overlay 2>/dev/null)
-LIBS := $(shell pkg-config --libs openssl libcares lmdb lua5.4 libbsd-overlay 2>/dev/null) -lbsd -lcap -lm -pthread
+PKGS := openssl libcares lmdb lua5.4 libpcre2-8 libbsd-overlay libcap
+PKG_CFLAGS := $(shell pkg-config --cflags openssl libcares lmdb lua5.4 libpcre2-8 libbsd-overlay 2>/dev/null)
+LIBS := $(shell pkg-config --libs openssl libcares lmdb lua5.4 libpcre2-8 libbsd-overlay 2>/dev/null) -lbsd -lcap -lm -pthread
 OPT  ?= -O2 -g
 VARIANT_CFLAGS  ?=
 VARIANT_LDFLAGS ?=
