@@ -1,0 +1,38 @@
+/* spool_faults.h - the named points of the write side, for tests that visit all of them
+ * X(NAME): at these the process can be killed (fault_point). E(NAME): these can fail with an errno (fault_error). */
+#ifndef SPOOL_SPOOL_FAULTS_H
+#define SPOOL_SPOOL_FAULTS_H
+
+#define SPOOL_FAULT_POINTS(X)              \
+	X("journal.before_write")          \
+	X("journal.after_write")           \
+	X("journal.before_sync")           \
+	X("journal.after_sync")            \
+	X("journal.after_mark")            \
+	X("journal.before_end")            \
+	X("segment.after_create")          \
+	X("segment.before_rename")         \
+	X("segment.after_rename")          \
+	X("segment.after_dirsync")         \
+	X("segment.before_toc")            \
+	X("segment.before_seal")           \
+	X("segment.after_seal")            \
+	X("body.before_write")             \
+	X("body.before_sync")              \
+	X("body.after_sync")               \
+	X("submit.before_done")
+
+#define SPOOL_FAULT_ERRORS(E)              \
+	E("journal.write")                 \
+	E("journal.sync")                  \
+	E("segment.create")                \
+	E("segment.fill")                  \
+	E("segment.sync")                  \
+	E("segment.dirsync")               \
+	E("segment.seal")                  \
+	E("body.create")                   \
+	E("body.write")                    \
+	E("body.sync")                     \
+	E("read.cold")
+
+#endif
