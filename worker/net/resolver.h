@@ -65,6 +65,7 @@ struct dns_answer {
 	uint32_t ttl;          /* seconds this answer may be kept: the smallest of the chain, or the negative TTL */
 	const char *name;      /* asked for, lower case */
 	const char *canonical; /* where the CNAMEs ended; name when there was none */
+	bool partial; /* DNS_NODATA because the server did not follow the CNAME: canonical is to be asked for */
 	uint16_t n;
 	const struct dns_record *records;
 };
@@ -126,6 +127,8 @@ void resolver_stats(const struct resolver *r, struct resolver_stats *out);
 /* One DNS reply in wire form made an answer (type and lower-case name as asked). Pure; gives a heap answer, freed by
  * dns_answer_free. For the resolver itself, its tests and fuzzers. Never NULL: nonsense is DNS_SERVFAIL. */
 struct dns_answer *dns_answer_parse(const unsigned char *wire, size_t n, const char *name, enum dns_type type);
+/* An answer without records. */
+struct dns_answer *dns_answer_none(const char *name, enum dns_type type, enum dns_status status, uint32_t ttl);
 void dns_answer_free(struct dns_answer **a);
 
 #endif
