@@ -1,31 +1,46 @@
 # Impetus: `make run` shows it at work, `make check` proves it. GNU make; everything is built under build/.
 #
-# O=DIR is the build folder of one variant (build: product; build/test: with fault points; build/asan: with sanitizers).
+# O=DIR is the build folder of one variant: build is the product, build/test has fault points, build/asan also the
+# address and undefined-behaviour sanitizers, build/clang is the product by clang. V=1 shows the commands.
 
 O       ?= build
-CC      ?= gcc
+V       ?= 0
 PREFIX  ?= /usr/local
 DESTDIR ?=
 SYSCONFDIR ?= $(PREFIX)/etc
 VERSION := 0.1.0
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+Q := $(if $(filter 0,$(V)),@)
+say = $(if $(filter 0,$(V)),@printf '  %-5s %s\n' $(1) $(2))
 
 # The floors, top to bottom: an archive a folder, linked in this order.
-DIRS := master worker worker/console worker/reception worker/delivery worker/keeper worker/log worker/net policy/lua policy \
-        policy/conf spool spool/format shm shm/base
+DIRS := master worker worker/console worker/reception worker/delivery worker/keeper worker/log worker/net policy/lua \
+        policy policy/conf spool spool/format shm shm/base
 srcs  = $(wildcard $(1)/*.c)
 lib   = $(O)/lib/lib$(subst /,_,$(1)).a
-ALLSRC := $(foreach d,$(DIRS) master/ctl,$(call srcs,$(d)))
 DAEMON_SRC := master/main.c
+
+SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+ifneq ($(filter %/asan,$(O)),)
+VARIANT_CFLAGS  := -DIMPETUS_FAULTS $(SANITIZE)
+VARIANT_LDFLAGS := $(SANITIZE)
+OPT := -O1 -g
+else ifneq ($(filter %/test,$(O)),)
+VARIANT_CFLAGS := -DIMPETUS_FAULTS
+FORTIFY := -D_FORTIFY_SOURCE=2
+else
+FORTIFY := -D_FORTIFY_SOURCE=2
+endif
+OPT  ?= -O2 -g
 
 WARN := -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wcast-qual \
         -Wwrite-strings -Wvla -Wundef -Wformat=2 -Wno-format-nonliteral -Werror
 PKGS := openssl libcares lmdb lua5.4 libpcre2-8 libbsd-overlay libcap
 PKG_CFLAGS := $(shell pkg-config --cflags openssl libcares lmdb lua5.4 libpcre2-8 libbsd-overlay 2>/dev/null)
 LIBS := $(shell pkg-config --libs openssl libcares lmdb lua5.4 libpcre2-8 libbsd-overlay 2>/dev/null) -lbsd -lcap -lm -pthread
-OPT  ?= -O2 -g
-VARIANT_CFLAGS  ?=
-VARIANT_LDFLAGS ?=
-CFLAGS_ALL = -std=c17 -D_GNU_SOURCE -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fno-strict-aliasing -I. $(OPT) \
+CFLAGS_ALL = -std=c17 -D_GNU_SOURCE $(FORTIFY) -fstack-protector-strong -fno-strict-aliasing -I. $(OPT) \
              $(WARN) $(PKG_CFLAGS) -DIMPETUS_VERSION='"$(VERSION)"' -DIMPETUS_PREFIX='"$(PREFIX)"' \
              -DIMPETUS_SYSCONFDIR='"$(SYSCONFDIR)"' $(VARIANT_CFLAGS) $(CFLAGS)
 LDFLAGS_ALL = -Wl,-z,relro,-z,now $(VARIANT_LDFLAGS) $(LDFLAGS)
@@ -36,20 +51,23 @@ all: $(O)/impetusd $(O)/impetusctl
 
 $(O)/obj/%.o: %.c Makefile
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
+	$(call say,CC,$<)
+	$(Q)$(CC) $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
 
 define archive
 $(call lib,$(1)): $(patsubst %.c,$(O)/obj/%.o,$(filter-out $(DAEMON_SRC),$(call srcs,$(1))))
 	@mkdir -p $$(@D)
 	@rm -f $$@
-	ar rcs $$@ $$^
+	$(Q)ar rcs $$@ $$^
 endef
 $(foreach d,$(DIRS),$(eval $(call archive,$(d))))
 
 $(O)/impetusd: $(O)/obj/master/main.o $(ALL_LIBS)
-	$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $< -Wl,--start-group $(ALL_LIBS) -Wl,--end-group $(LIBS)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $< -Wl,--start-group $(ALL_LIBS) -Wl,--end-group $(LIBS)
 $(O)/impetusctl: $(patsubst %.c,$(O)/obj/%.o,$(call srcs,master/ctl)) $(call lib,shm/base)
-	$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $^ -lbsd
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $^ -lbsd
 
 # Unit tests: t/unit mirrors the folders; t/unit/FOLDER/test_X.c links FOLDER's archive and those below it.
 below = $(if $(filter $(1),$(DIRS)),$(shell printf '%s\n' $(DIRS) | sed -n '\,^$(1)$$,,$$p'),$(DIRS))
@@ -58,7 +76,8 @@ UNIT_BIN := $(patsubst %.c,$(O)/%,$(UNIT_SRC))
 define unit
 $(O)/$(basename $(1)): $(O)/obj/$(basename $(1)).o $(foreach d,$(call below,$(patsubst t/unit/%/,%,$(dir $(1)))),$(call lib,$(d)))
 	@mkdir -p $$(@D)
-	$$(CC) $$(CFLAGS_ALL) $$(LDFLAGS_ALL) -o $$@ $$< -Wl,--start-group $$(filter %.a,$$^) -Wl,--end-group $$(LIBS) -lcmocka
+	$$(call say,LINK,$$@)
+	$(Q)$$(CC) $$(CFLAGS_ALL) $$(LDFLAGS_ALL) -o $$@ $$< -Wl,--start-group $$(filter %.a,$$^) -Wl,--end-group $$(LIBS) -lcmocka
 endef
 $(foreach t,$(UNIT_SRC),$(eval $(call unit,$(t))))
 
@@ -73,6 +92,48 @@ run-units: $(UNITS)
 	@t/tools/run-units $^
 .PHONY: FORCE
 FORCE:
+
+# ---- what people call
+
+.PHONY: run check check-asan crash bench fuzz tidy format install need-build
+need-build:
+	@t/tools/need build
+# Headers come with the packages, so the packages come before anything is compiled.
+run: need-build
+	@$(MAKE) --no-print-directory -j"$$(nproc)" all
+	@t/tools/quickstart
+check:
+	@t/tools/check build/test
+check-asan:
+	@t/tools/check build/asan
+crash:
+	@t/tools/need check
+	@$(MAKE) --no-print-directory -j"$$(nproc)" O=build/test all
+	@/usr/bin/python3 t/crash/campaign.py $(CRASH)
+bench:
+	@t/tools/need bench
+	@$(MAKE) --no-print-directory -j"$$(nproc)" all
+	@/usr/bin/python3 t/bench/bench.py
+fuzz:
+	@t/tools/need ci
+	@t/tools/fuzz $(SECONDS)
+tidy:
+	@t/tools/need ci
+	@t/tools/tidy "$(CFLAGS_ALL)"
+format:
+	clang-format -i $$(git ls-files '*.c' '*.h')
+
+MAN := etc/man
+install: all
+	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/share/man/man5 $(DESTDIR)$(PREFIX)/share/man/man8 \
+		$(DESTDIR)$(SYSCONFDIR)/impetus $(DESTDIR)$(PREFIX)/share/impetus/policy
+	install -m 755 $(O)/impetusd $(O)/impetusctl $(DESTDIR)$(PREFIX)/sbin/
+	install -m 644 $(MAN)/impetus.conf.5 $(DESTDIR)$(PREFIX)/share/man/man5/
+	install -m 644 $(MAN)/impetusd.8 $(MAN)/impetusctl.8 $(DESTDIR)$(PREFIX)/share/man/man8/
+	[ -e $(DESTDIR)$(SYSCONFDIR)/impetus/impetus.conf ] || \
+		install -m 644 etc/impetus.conf $(DESTDIR)$(SYSCONFDIR)/impetus/
+	[ -z "$(wildcard etc/policy/*.lua)" ] || \
+		install -m 644 $(wildcard etc/policy/*.lua) $(DESTDIR)$(PREFIX)/share/impetus/policy/
 
 .PHONY: clean
 clean:
