@@ -1,0 +1,126 @@
+/* spool_owner.h - the owner of partitions: finds the mail that is due, lends it to delivery, remembers what it did
+ * One object per worker, used on the loop's thread only. It learns of mail from hints (spool_id, place, queue) and from
+ * the map, whose pages are read on the spool's reading thread; delivery asks it for work and tells it what became of
+ * it. What it holds in memory is the window of each active queue, what is in work, and what it has written itself that
+ * the map does not show yet; a message that is merely queued costs nothing.
+ *
+ * A message, as delivery sees it:
+ *
+ *     owner_take() -> taken -> owner_may_write() true -> attempt and outcome written -> owner_done()
+ *                       |                    false -> owner_release()
+ *                       `-> owner_release(): not tried after all
+ *
+ * The gate owner_may_write() is to be passed right before the first record about a message is put into a transaction,
+ * be it an attempt or an outcome without one: only from there on is the message in work, and after a handover or a
+ * console verb that got there first it is closed. Who passed it must write an outcome of that number, deferred if
+ * need be, or die: a partition's next owner waits for it.
+ *
+ * Try numbers: the attempt and the outcome written for a taken message carry n = msg->tries + 1.
+ *
+ * Callbacks run from owner_run(), from owner_on_doorbell() or from a completion on the loop, never from within a call
+ * made by delivery. */
+#ifndef SPOOL_OWNER_H
+#define SPOOL_OWNER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "shm/base/bytes.h"
+#include "shm/base/clock.h"
+#include "shm/base/err.h"
+#include "spool/sched.h"
+#include "spool/spool_id.h"
+#include "spool/spool_record.h"
+
+struct spool_owner;
+struct owner_queue;
+
+/* A message in the hands of delivery: from the callback or the take that gives it until owner_done, owner_release. */
+struct owner_msg {
+	msgid_t id;
+	struct place place; /* of the record with the message; its envelope and bytes come by spool_fetch */
+	uint16_t item;      /* which message of that record */
+	uint8_t priority;   /* higher first */
+	bool doubtful;      /* its last attempt had no known end: names it "in doubt" when tried again */
+	uint32_t tries;     /* attempts and outcomes so far: the next is tries + 1 */
+	usec_t received_at; /* real time; from the id */
+	usec_t due;         /* real time */
+	struct owner_queue *queue;
+	void *role; /* delivery's own, NULL when given */
+};
+
+/* Why delivery is given a message without having asked for one. */
+enum owner_errand {
+	OWNER_LOOK_EXPIRY, /* its deadline may have passed: expire it, or release it with owner_release() */
+	OWNER_FAIL,        /* the console fails it: bounce with `reason` (the DSN in the same record) */
+	OWNER_DROP,        /* the console drops it: outcome discarded, no DSN */
+	OWNER_DOUBT_DONE,  /* in doubt, and taken as delivered: outcome delivered of number tries, not tries + 1 */
+};
+
+/* The option in_doubt. */
+enum owner_in_doubt {
+	OWNER_DOUBT_RETRY,
+	OWNER_DOUBT_HOLD,
+	OWNER_DOUBT_END, /* "done": given as errand OWNER_DOUBT_DONE */
+};
+
+/* What delivery says when it is shown a queue with work. */
+enum owner_served {
+	OWNER_SERVED, /* did what it could: shown again when new messages are ready, or after owner_kick() */
+	OWNER_FULL,   /* a limit that queues share is reached: the round stops here and goes on here at owner_room() */
+};
+
+struct owner_ops {
+	/* The queue has messages that may be taken: open or use connections. Queues are shown in turn, so that none
+	 * starves another. May call owner_take() at once. */
+	enum owner_served (*queue_ready)(void *arg, struct owner_queue *q);
+	/* An errand: `m` is taken, as if by owner_take(). `reason` holds during the call. */
+	void (*errand)(void *arg, struct owner_msg *m, enum owner_errand what, struct slice reason);
+	/* The queue is about to be freed (nothing ready, in work or remembered): drop owner_queue_role(). Optional;
+	 * false keeps it (an idle connection, a backoff worth remembering). */
+	bool (*queue_idle)(void *arg, struct owner_queue *q);
+	/* What to do with mail in doubt of this queue. */
+	enum owner_in_doubt (*in_doubt)(void *arg, struct owner_queue *q);
+	/* suspend_delivery of the configuration for this queue; asked when a queue appears and at owner_reconf(). */
+	bool (*suspended)(void *arg, struct owner_queue *q);
+};
+
+/* Delivery's end: before this, nothing is shown. Copies ops; NULL ops stops showing (drain). */
+void owner_set_ops(struct spool_owner *o, const struct owner_ops *ops, void *arg);
+
+/* Gives up to `max` messages that are due, highest priority and longest due first. 0: none now. */
+size_t owner_take(struct owner_queue *q, size_t max, struct owner_msg **out);
+/* The gate (above). False: the message is no longer ours to try; call owner_release(). True may be asked again. */
+bool owner_may_write(struct owner_msg *m);
+/* The attempt record is on its way at `place`; known when the proof comes. Optional news. */
+void owner_attempted(struct owner_msg *m, struct place place);
+/* The outcome is synced at `place`: `next_due` (real time) counts for deferred only. Frees the handle. */
+void owner_done(struct owner_msg *m, enum outcome_kind kind, usec_t next_due, struct place place);
+/* Not tried, nothing written: it goes back to where it stood, unless a verb or a handover waits for it. With
+ * `not_before` (real time, 0: at once) it is not given again before then. Only while owner_may_write() has not said
+ * true. Frees the handle. */
+void owner_release(struct owner_msg *m, usec_t not_before);
+/* spool_fetch found no file, or another id there: forgets it here; the map says where it is now, or that it is over.
+ * Frees the handle. */
+void owner_lost(struct owner_msg *m);
+
+/* The queue: its names hold as long as it lives. */
+struct slice owner_queue_binding(const struct owner_queue *q);
+struct slice owner_queue_domain(const struct owner_queue *q);
+uint64_t owner_queue_hash(const struct owner_queue *q);
+/* Messages that could be taken now; loaded ones only, so 0 means none and 500 means 500 or more. */
+size_t owner_queue_ready(const struct owner_queue *q);
+/* Messages taken. */
+size_t owner_queue_taken(const struct owner_queue *q);
+/* Delivery's own pointer (MX state, connections, backoff). */
+void owner_queue_set_role(struct owner_queue *q, void *role);
+void *owner_queue_role(const struct owner_queue *q);
+/* Show it again this turn if it has work: a connection ended, a limit changed. */
+void owner_kick(struct owner_queue *q);
+/* Do not show it before then (monotonic; a throttle, a host that is down). Replaces an earlier wait; 0 ends it. */
+void owner_wait(struct owner_queue *q, usec_t until_mono);
+/* A limit that queues share has room again. */
+void owner_room(struct spool_owner *o);
+
+#endif
