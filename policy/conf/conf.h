@@ -1,6 +1,6 @@
 /* conf.h - the configuration: one immutable, counted state of it (a revision), and what it says at each place
- * conf_load reads, checks and types everything at once: a struct conf is valid or does not exist. Everything in it (text,
- * lists, views, listens, scripts) lives in its arena until the last reference goes.
+ * conf_load reads, checks and types everything at once: a struct conf is valid or does not exist. Everything in it
+ * (text, lists, views, listens, scripts) lives in its arena until the last reference goes.
  *
  * A view is what one place sees of all options: its own value, or that of the scope it falls back to, or the default.
  * Finding a view compares names, networks and expressions, so it is done once a connection (conf_receiving) or once a
@@ -51,12 +51,12 @@ void conf_error_print(const struct conf_error *e, struct bytes *out);
 void conf_errors_fini(struct conf_errors *errs);
 
 struct conf_source {
-	const char *path;         /* the main file; names it in messages also when text is given */
-	struct slice text;        /* used instead of the file when .p is set */
+	const char *path;  /* the main file; names it in messages also when text is given */
+	struct slice text; /* used instead of the file when .p is set */
 	const struct opt_table *tables;
 	size_t n_tables;
-	bool strict;              /* what is not built is an error */
-	bool no_files;            /* an include is an error: for text from somewhere else */
+	bool strict;   /* what is not built is an error */
+	bool no_files; /* an include is an error: for text from somewhere else */
 };
 
 /* NULL when there was an error; errs has all that was found, notes and warnings also on success. Borrows the tables for
@@ -76,8 +76,8 @@ void conf_print(const struct conf *c, struct bytes *out);
 
 /* Views. Never NULL unless said; they hold as long as the caller's reference to c. */
 const struct conf_view *conf_global(const struct conf *c);
-/* The stanza of a scope that exists once (security, ec_logger, scriptlet, mail_loop); all defaults when it is not written
- * (conf_has_stanza tells). */
+/* The stanza of a scope that exists once (security, ec_logger, scriptlet, mail_loop); all defaults when it is not
+ * written (conf_has_stanza tells). */
 const struct conf_view *conf_stanza(const struct conf *c, enum conf_scope_bit scope);
 bool conf_has_stanza(const struct conf *c, enum conf_scope_bit scope);
 
@@ -90,8 +90,8 @@ int64_t conf_int(const struct conf_view *v, enum opt_id id);
 const char *conf_str(const struct conf_view *v, enum opt_id id);
 /* It has a value: a written one or a default. "" and 0 are values. */
 bool conf_is_set(const struct conf_view *v, enum opt_id id);
-/* Names the stanza that the value comes from: equal in all processes and over reloads, 0 for a default. Buckets and limits
- * that a scope shares with what falls back to it are keyed by it. */
+/* Names the stanza that the value comes from: equal in all processes and over reloads, 0 for a default. Buckets and
+ * limits that a scope shares with what falls back to it are keyed by it. */
 uint64_t conf_origin(const struct conf_view *v, enum opt_id id);
 
 struct conf_rate {
@@ -140,7 +140,7 @@ const struct conf_listen *conf_listen_at(const struct conf *c, size_t index);
 /* What a client at peer sees on that listen: its most specific Peer first, as spec'd for receiving options. pathway is
  * one chosen by a script (it counts before all), or NULL. */
 const struct conf_view *conf_receiving(struct conf *c, size_t listen_index, const struct sockaddr *peer,
-                                       const char *pathway);
+				       const char *pathway);
 
 /* Bindings: "default" is always there and is number 0. Names are case-sensitive. */
 size_t conf_binding_count(const struct conf *c);
@@ -150,8 +150,8 @@ const char *conf_binding_group(const struct conf *c, size_t index);
 /* False when there is no binding of that name. */
 bool conf_binding_find(const struct conf *c, struct slice name, size_t *index);
 
-/* What mail on that binding to that domain sees; an unknown binding sees what "default" sees. domain in any case; an empty
- * one asks for the binding's own view. */
+/* What mail on that binding to that domain sees; an unknown binding sees what "default" sees. domain in any case; an
+ * empty one asks for the binding's own view. */
 const struct conf_view *conf_sending(struct conf *c, struct slice binding, struct slice domain);
 
 /* Scripts of the scriptlet stanzas, in order of appearance. */

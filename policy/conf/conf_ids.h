@@ -72,7 +72,7 @@ enum opt_id {
 	OPT_BODY_TIMEOUT,
 	OPT_RSET_TIMEOUT,
 	OPT_IDLE_TIMEOUT,
-	/* logs: worker/logs_options.c */
+	/* logs: worker/log/ec_logger_options.c */
 	OPT_MAINLOG,
 	OPT_REJECTLOG,
 	OPT_PANICLOG,

@@ -56,11 +56,11 @@ struct opt_row {
 	enum opt_type type;
 	const char *def;   /* as written behind "="; NULL: no value */
 	int64_t min, max;  /* numbers only; both 0: what fits */
-	const char *words; /* "a|b|c" */
+	const char *words; /* "a|b|c"; "a|b=c" for two spellings of one */
 	uint32_t scopes;   /* enum conf_scope_bit */
 	enum opt_side side;
-	bool live;         /* may be changed without new processes */
-	const char *help;  /* whole sentences, for the man page */
+	bool live;        /* may be changed without new processes */
+	const char *help; /* whole sentences, for the man page */
 };
 
 /* The rows of one module. */
@@ -68,6 +68,9 @@ struct opt_table {
 	const struct opt_row *rows;
 	size_t n;
 };
-#define OPT_TABLE(array) ((struct opt_table){ (array), sizeof(array) / sizeof((array)[0]) })
+#define OPT_TABLE(array)                                    \
+	{                                                   \
+		(array), sizeof(array) / sizeof((array)[0]) \
+	}
 
 #endif
