@@ -90,7 +90,8 @@ struct policy_verdict {
 	int code;            /* 200..599, with VERDICT_REPLY */
 	struct slice text;   /* behind the code, enhanced code included where the script gave one; no line breaks */
 	bool disconnect;     /* close after the reply (code is 4xx or 5xx then) */
-	bool failed;         /* it is our own refusal after an error of a hook */
+	bool failed;         /* our own refusal after an error of a hook: in the phases of one recipient it refuses the
+	                      * whole transaction, for nothing may be said about a message that was not judged */
 	const char *module;  /* who decided, for M=; "" when nobody did */
 	unsigned tarpit;     /* seconds by which this reply is to be delayed */
 };
@@ -116,10 +117,8 @@ struct policy_run {
 	struct policy_run_state {
 		size_t hook;          /* index of the hook that runs or is next */
 		bool running;         /* between policy_run and the end */
-		bool in_hook;         /* a hook's function is on the C stack: its answer is collected by the caller */
-		bool waited;          /* it has answered ERR_AGAIN: the end is told by done */
-		bool answered;        /* policy_answer was called while in_hook */
-		unsigned char answer; /* enum policy_answer */
+		bool in_hook;         /* a hook's function is on the C stack */
+		bool waits;           /* a hook has answered ANSWER_WAIT: the end is told by done */
 		usec_t started;       /* of this hook, for the trace */
 		void (*cancel)(struct policy_run *r, void *arg);
 		void *cancel_arg;

@@ -13,7 +13,7 @@
 enum {
 	POLICY_BUNDLE_FILES = 4096,
 	POLICY_BUNDLE_BYTES = 64 << 20,
-	POLICY_BUNDLE_DEPTH = 8,
+	POLICY_BUNDLE_DEPTH = 8, /* enough for any tree of scripts */
 };
 
 struct policy_bundle;
@@ -27,9 +27,11 @@ struct policy_script {
 struct policy_bundle *policy_bundle_new(void);
 /* Clears the caller's pointer; NULL inside is fine. */
 void policy_bundle_free(struct policy_bundle **b);
-/* Adds all *.lua files below dir that have no name yet. A directory that does not exist is passed over. Symbolic links to files are
- * followed, those to directories not. errs gets a line for each file that could not be read. ERR_FULL: a bound. */
-enum err policy_bundle_add_dir(struct policy_bundle *b, const char *dir, struct bytes *errs);
+/* Adds all *.lua files of dir, and of its subdirectories down to `depth` below it (0: none; the configuration file's
+ * directory may have anything beside it, so 1 there), that have no name yet. A directory that does not exist is passed
+ * over. Symbolic links to files are followed, those to directories not. errs gets a line for each file that could not
+ * be read. ERR_FULL: a bound. */
+enum err policy_bundle_add_dir(struct policy_bundle *b, const char *dir, int depth, struct bytes *errs);
 /* Adds one text; for tests and built-in scripts. ERR_EXISTS: the name is taken. Copies. */
 enum err policy_bundle_add(struct policy_bundle *b, const char *name, const char *path, struct slice text);
 /* By module name, "." or "/" between directories. NULL: none. */
