@@ -49,12 +49,12 @@ struct dsn {
 	const struct dsn_rcpt *rcpts;
 	unsigned n;
 	enum dsn_inline inlined;
-	struct slice headers;    /* of the failed message, raw */
-	struct slice body;       /* for DSN_INLINE_ALL: raw, its empty line first */
+	struct slice headers; /* of the failed message, raw */
+	struct slice body;    /* for DSN_INLINE_ALL: raw, its empty line first */
 };
 
-/* Appends the header block to headers (lines with CRLF) and the rest to body: the empty line first (as header.h says, it
- * belongs to the body), CRLF last. *eight_bit says whether either holds a byte above 127. */
+/* Appends the header block to headers (lines with CRLF) and the rest to body: the empty line first (as header.h says,
+ * it belongs to the body), CRLF last. *eight_bit says whether either holds a byte above 127. */
 void dsn_write(const struct dsn *d, struct bytes *headers, struct bytes *body, bool *eight_bit);
 
 /* The enhanced status (RFC 3463) in a reply "550 5.1.1 text": the one behind the code when its class fits the code's,
