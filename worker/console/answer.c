@@ -1,0 +1,294 @@
+#include "worker/console/answer.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "shm/base/log.h"
+
+void
+answer_init(struct answer *a, bool json)
+{
+	*a = (struct answer){ .json = json, .first = true };
+	if (json)
+		bytes_add_char(&a->out, '{');
+}
+
+void
+answer_fini(struct answer *a)
+{
+	bytes_fini(&a->out);
+	bytes_fini(&a->cells);
+}
+
+void
+answer_reset(struct answer *a)
+{
+	bool json = a->json;
+
+	answer_fini(a);
+	answer_init(a, json);
+}
+
+struct slice
+answer_text(struct answer *a)
+{
+	if (a->json)
+		bytes_add_str(&a->out, "}\n");
+	return slice_bytes(&a->out);
+}
+
+/* Length of the valid UTF-8 sequence at p, 0 when it is none (RFC 3629). */
+static size_t
+utf8_length(const unsigned char *p, size_t n)
+{
+	static const struct {
+		unsigned char from, to, low, high;
+		size_t length;
+	} rows[] = { { 0x20, 0x7f, 0, 0, 1 }, { 0xc2, 0xdf, 0x80, 0xbf, 2 }, { 0xe0, 0xe0, 0xa0, 0xbf, 3 },
+		{ 0xe1, 0xec, 0x80, 0xbf, 3 }, { 0xed, 0xed, 0x80, 0x9f, 3 }, { 0xee, 0xef, 0x80, 0xbf, 3 },
+		{ 0xf0, 0xf0, 0x90, 0xbf, 4 }, { 0xf1, 0xf3, 0x80, 0xbf, 4 }, { 0xf4, 0xf4, 0x80, 0x8f, 4 } };
+
+	for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+		if (p[0] < rows[i].from || p[0] > rows[i].to || rows[i].length > n)
+			continue;
+		if (rows[i].length > 1 && (p[1] < rows[i].low || p[1] > rows[i].high))
+			return 0;
+		for (size_t k = 2; k < rows[i].length; k++)
+			if (p[k] < 0x80 || p[k] > 0xbf)
+				return 0;
+		return rows[i].length;
+	}
+	return 0;
+}
+
+static void
+json_string(struct bytes *out, struct slice s)
+{
+	bytes_add_char(out, '"');
+	while (s.n > 0) {
+		unsigned char c = (unsigned char)s.p[0];
+		size_t n = utf8_length((const unsigned char *)s.p, s.n);
+		if (c == '"' || c == '\\')
+			bytes_addf(out, "\\%c", c);
+		else if (c < 0x20)
+			bytes_addf(out, "\\u%04x", c);
+		else if (n == 0)
+			bytes_add_str(out, "\\ufffd");
+		else
+			bytes_add(out, s.p, n);
+		n = n != 0 ? n : 1;
+		s.p += n;
+		s.n -= n;
+	}
+	bytes_add_char(out, '"');
+}
+
+static void
+plain_string(struct bytes *out, struct slice s)
+{
+	for (size_t i = 0; i < s.n; i++)
+		bytes_add_char(out, (unsigned char)s.p[i] < 0x20 || s.p[i] == 0x7f ? '?' : s.p[i]);
+}
+
+static void
+json_name(struct answer *a, const char *name)
+{
+	if (!a->first)
+		bytes_add_char(&a->out, ',');
+	a->first = false;
+	json_string(&a->out, slice_str(name));
+	bytes_add_char(&a->out, ':');
+}
+
+void
+answer_str(struct answer *a, const char *name, struct slice value)
+{
+	if (a->json) {
+		json_name(a, name);
+		json_string(&a->out, value);
+		return;
+	}
+	bytes_addf(&a->out, "%-24s ", name);
+	plain_string(&a->out, value);
+	bytes_add_char(&a->out, '\n');
+}
+
+void
+answer_num(struct answer *a, const char *name, int64_t value)
+{
+	if (a->json) {
+		json_name(a, name);
+		bytes_addf(&a->out, "%lld", (long long)value);
+	} else
+		bytes_addf(&a->out, "%-24s %lld\n", name, (long long)value);
+}
+
+static void
+time_text(char out[32], usec_t t)
+{
+	time_t seconds = (time_t)(t / USEC_PER_SEC);
+	struct tm tm;
+
+	if (t == 0 || gmtime_r(&seconds, &tm) == NULL)
+		snprintf(out, 32, "now");
+	else
+		strftime(out, 32, "%Y-%m-%d %H:%M:%S", &tm);
+}
+
+void
+answer_time(struct answer *a, const char *name, usec_t value)
+{
+	char text[32];
+
+	if (a->json) {
+		answer_num(a, name, value / USEC_PER_SEC);
+		return;
+	}
+	time_text(text, value);
+	answer_str(a, name, slice_str(text));
+}
+
+void
+answer_say(struct answer *a, const char *fmt, ...)
+{
+	va_list ap;
+	char *line = NULL;
+
+	va_start(ap, fmt);
+	if (vasprintf(&line, fmt, ap) < 0)
+		log_fatal("console", "out of memory");
+	va_end(ap);
+	if (a->json) {
+		json_name(a, "message");
+		json_string(&a->out, slice_str(line));
+	} else
+		bytes_addf(&a->out, "%s\n", line);
+	free(line);
+}
+
+void
+answer_table(struct answer *a, const char *name, const char *const *columns, unsigned n)
+{
+	require_that(n > 0 && n <= ANSWER_COLUMNS, "console");
+	a->columns = columns;
+	a->ncolumns = n;
+	a->column = 0;
+	a->rows = 0;
+	a->cells.n = 0;
+	if (a->json) {
+		json_name(a, name);
+		bytes_add_char(&a->out, '[');
+	}
+}
+
+/* JSON: what stands before a cell's value. */
+static void
+json_cell(struct answer *a)
+{
+	if (a->column == 0)
+		bytes_add_str(&a->out, a->rows != 0 ? ",{" : "{");
+	else
+		bytes_add_char(&a->out, ',');
+	json_string(&a->out, slice_str(a->columns[a->column]));
+	bytes_add_char(&a->out, ':');
+}
+
+static void
+next_cell(struct answer *a)
+{
+	if (++a->column < a->ncolumns)
+		return;
+	if (a->json)
+		bytes_add_char(&a->out, '}');
+	a->column = 0;
+	a->rows++;
+}
+
+void
+answer_cell_str(struct answer *a, struct slice value)
+{
+	if (a->json) {
+		json_cell(a);
+		json_string(&a->out, value);
+	} else
+		bytes_add_lstr(&a->cells, value);
+	next_cell(a);
+}
+
+void
+answer_cell_num(struct answer *a, int64_t value)
+{
+	char text[24];
+
+	if (a->json) {
+		json_cell(a);
+		bytes_addf(&a->out, "%lld", (long long)value);
+	} else {
+		snprintf(text, sizeof text, "%lld", (long long)value);
+		bytes_add_lstr(&a->cells, slice_str(text));
+	}
+	next_cell(a);
+}
+
+void
+answer_cell_time(struct answer *a, usec_t value)
+{
+	char text[32];
+
+	if (a->json) {
+		answer_cell_num(a, value / USEC_PER_SEC);
+		return;
+	}
+	time_text(text, value);
+	answer_cell_str(a, slice_str(text));
+}
+
+static void
+add_row(struct answer *a, const size_t *width, const struct slice *cells)
+{
+	for (unsigned i = 0; i < a->ncolumns; i++) {
+		plain_string(&a->out, cells[i]);
+		for (size_t pad = cells[i].n; i + 1 < a->ncolumns && pad < width[i] + 2; pad++)
+			bytes_add_char(&a->out, ' ');
+	}
+	bytes_add_char(&a->out, '\n');
+}
+
+static bool
+take_row(struct answer *a, struct slice *rest, struct slice *cells)
+{
+	for (unsigned i = 0; i < a->ncolumns; i++)
+		if (!take_lstr(rest, &cells[i]))
+			return false;
+	return true;
+}
+
+void
+answer_table_end(struct answer *a, const char *none)
+{
+	struct slice cells[ANSWER_COLUMNS], rest = slice_bytes(&a->cells);
+	size_t width[ANSWER_COLUMNS];
+
+	if (a->json) {
+		bytes_add_char(&a->out, ']');
+		return;
+	}
+	if (a->rows == 0) {
+		if (none != NULL)
+			bytes_addf(&a->out, "%s\n", none);
+		return;
+	}
+	for (unsigned i = 0; i < a->ncolumns; i++)
+		width[i] = strlen(a->columns[i]);
+	while (take_row(a, &rest, cells))
+		for (unsigned i = 0; i < a->ncolumns; i++)
+			width[i] = cells[i].n > width[i] ? cells[i].n : width[i];
+	for (unsigned i = 0; i < a->ncolumns; i++)
+		cells[i] = slice_str(a->columns[i]);
+	add_row(a, width, cells);
+	rest = slice_bytes(&a->cells);
+	while (take_row(a, &rest, cells))
+		add_row(a, width, cells);
+}
