@@ -9,6 +9,7 @@
 #ifndef SHM_SHM_AREA_H
 #define SHM_SHM_AREA_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -129,6 +130,7 @@ struct life {
 	bool convicts; /* SEGV BUS FPE ILL SYS ABRT: the finger's doing; SIGKILL, TERM and the OOM killer convict nobody */
 	int signo;     /* 0: it exited */
 	usec_t born_mono, ended_mono;
+	uint32_t seg, mark;   /* last published, once it has ended */
 	struct finger finger; /* where it pointed when it died */
 };
 
@@ -169,5 +171,11 @@ struct area_now {
 };
 void area_set_now(struct shm_area *a, const struct area_now *now);
 void area_get_now(const struct shm_area *a, struct area_now *out);
+
+/* ---- what the spools of all processes share ---- */
+
+/* The highest segment number given out: a process that makes a segment file adds 1 and takes what it gets. Each spool
+ * raises it at its start above all that exists. */
+_Atomic uint32_t *shm_segment_highest(struct shm_area *a);
 
 #endif

@@ -17,7 +17,8 @@
 
 struct shm_limits;
 
-/* A key of a subject ("host", "binding_domain", ...) and up to two names; ASCII case does not matter. Never 0. */
+/* A key of a subject ("host", "binding_domain", ...) and up to two names; ASCII case does not matter. Never 0. The same
+ * in all processes of a master once shm_area_new has been called, different in the next. */
 uint64_t limit_key(const char *subject, struct slice a, struct slice b);
 
 /* One more for `slot` unless `max` are taken over all slots. max is the bound itself (0: none may be taken);
@@ -38,6 +39,6 @@ void limits_clear_slot(struct shm_limits *l, int slot);
  * is no room for the key: false, one second on. */
 bool bucket_take(struct shm_limits *l, uint64_t key, uint32_t n, uint32_t per_seconds, usec_t now, usec_t *when_again);
 /* Gives one back that was taken but not used, in the same window. */
-void bucket_give(struct shm_limits *l, uint64_t key, uint32_t per_seconds, usec_t now);
+void bucket_give(struct shm_limits *l, uint64_t key, usec_t now);
 
 #endif

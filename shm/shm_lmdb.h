@@ -13,7 +13,7 @@
  * thread that began it).
  * Errors: ERR_NOTFOUND (no such environment or table, read-only), ERR_FULL (disk, map or readers), ERR_IO (errno),
  * ERR_DAMAGED (file corrupt), ERR_VERSION (not a file of this LMDB), ERR_RANGE (key empty or over 511 bytes),
- * ERR_NOMEM. */
+ * ERR_DENIED (no permission), ERR_NOMEM. */
 #ifndef SHM_SHM_LMDB_H
 #define SHM_SHM_LMDB_H
 

@@ -59,7 +59,7 @@ _Static_assert(sizeof(struct req_head) == 12, "req_head has no holes");
 
 #define SHM_REQUESTS(X)                                                                                      \
 	/* master to child: master/supervise.c */                                                            \
-	X(LOGS, "new log descriptors: main, reject, panic", REQ_M, ROLE_ANY, 1, 1, false, STATE_ALL, 0)      \
+	X(LOGS, "new log descriptors: u8 mask, main 1, reject 2, panic 4", REQ_M, ROLE_ANY, 1, 1, false, STATE_ALL, 0)      \
 	X(DRAIN, "drain and end: u32 seconds left", REQ_M, ROLE_ANY, 4, 4, false, STATE_ALL, 0)              \
 	X(STOP, "end now", REQ_M, ROLE_ANY, 0, 0, false, STATE_ALL, 0)                                       \
 	X(LIFE_ENDED, "a child has ended: u64 serial in the roll", REQ_M, ROLE_ANY, 8, 8, false, STATE_ALL, 0) \
@@ -136,6 +136,8 @@ struct req_msg {
 enum err req_pair(int *master_end, int *child_end);
 /* Takes fd. self: own slot, or REQ_TO_MASTER. */
 struct req_channel *req_channel_new(int fd, uint8_t self);
+/* The master's: NULL, and fd not taken, when there is no memory; the other ends the process then. */
+struct req_channel *req_channel_try(int fd, uint8_t self);
 /* Closes; what waits to be sent is lost; questions of ours that are open get ERR_EOF. NULL inside is fine. */
 void req_channel_free(struct req_channel **c);
 int req_channel_fd(const struct req_channel *c);
@@ -153,7 +155,7 @@ enum err req_recv(struct req_channel *c, struct req_msg *m);
 /* Each packet of the answer; `more` false on the last. On ERR_EOF from a dead answerer payload is empty and more false. */
 typedef void req_on_reply(void *arg, enum err status, struct slice payload, bool more);
 /* A question, or a notice, from the other end. Answer now or later with req_answer(c, &head copy, ...); must not free c. */
-typedef void req_on_request(void *arg, struct req_channel *c, const struct req_msg *m);
+typedef void req_on_request(void *arg, struct req_channel *c, struct req_msg *m);
 
 /* Sends a question; on_reply runs from req_channel_turn, never from here (NULL for types that want no reply). */
 enum err req_ask(struct req_channel *c, enum req_type type, uint8_t to, struct slice payload, req_on_reply *on_reply,
@@ -164,7 +166,7 @@ void req_forget(struct req_channel *c, void *arg);
 enum err req_answer(struct req_channel *c, const struct req_head *question, enum err status, struct slice payload,
 	bool more);
 /* Receives all there is: replies go to their callbacks, the rest to on_request (descriptors it does not take over are
- * closed after it returns: take = set m->nfds to 0 in your copy and keep them). OK when the socket is drained; ERR_EOF:
+ * closed after it returns: to keep them set m->nfds to 0). OK when the socket is drained; ERR_EOF:
  * the master is gone, end; ERR_SYNTAX: the other end is mad. */
 enum err req_channel_turn(struct req_channel *c, req_on_request *on_request, void *arg);
 
