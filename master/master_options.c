@@ -36,6 +36,13 @@ static const struct opt_row rows[] = {
 	  .max = DAY,
 	  .scopes = IN_GLOBAL,
 	  .help = "A process whose loop has not turned for so long is ended and started anew." },
+	{ .id = OPT_TRACE,
+	  .name = "trace",
+	  .type = OPT_BOOL,
+	  .def = "false",
+	  .scopes = IN_GLOBAL,
+	  .help = "Write every step of every message to the paniclog: phases with script, line, verdict and "
+		  "microseconds, the sync, attempts and answers. For trying things out, not for load." },
 	{ .id = OPT_SEGMENT_SIZE,
 	  .name = "segment_size",
 	  .type = OPT_BYTES,
