@@ -1,0 +1,244 @@
+/* route_find.c - asks DNS what a route needs: MX of each spec, then addresses of each name, all at the same time */
+#include "worker/delivery/route.h"
+
+#include <arpa/inet.h>
+#include <stdlib.h>
+
+#include "shm/base/mem.h"
+#include "worker/net/loop.h"
+
+enum ask_kind { ASK_MX, ASK_A, ASK_AAAA };
+
+struct ask {
+	struct route_search *search;
+	struct resolver_query *query;
+	enum ask_kind kind;
+	unsigned spec; /* ASK_MX: which one */
+	unsigned name; /* else: which name */
+};
+
+struct route_search {
+	struct route_env env;
+	struct route_spec specs[ROUTE_SPECS_MAX];
+	unsigned specs_n;
+	bool ipv6;
+	route_done *done;
+	void *arg;
+	struct route_name names[ROUTE_NAMES_MAX];
+	unsigned names_n;
+	struct ask asks[ROUTE_SPECS_MAX + 2 * ROUTE_NAMES_MAX];
+	unsigned asks_n;
+	unsigned waiting;
+	struct ev_later later;
+	bool configured;
+	enum dns_status mx;
+	bool null_mx;
+	struct route route;
+};
+
+static void on_answer(void *arg, const struct dns_answer *a);
+
+static void
+ask(struct route_search *s, enum ask_kind kind, unsigned which, const char *name)
+{
+	struct ask *q = &s->asks[s->asks_n++];
+	enum dns_type type = kind == ASK_MX ? DNS_MX : kind == ASK_A ? DNS_A : DNS_AAAA;
+
+	*q = (struct ask){ .search = s, .kind = kind, .spec = which, .name = which };
+	s->waiting++;
+	q->query = resolver_query(s->env.resolver, name, type, on_answer, q);
+}
+
+static void
+ask_addresses(struct route_search *s, unsigned which)
+{
+	struct route_name *n = &s->names[which];
+
+	n->status = DNS_NXDOMAIN;
+	ask(s, ASK_A, which, n->name);
+	if (s->ipv6)
+		ask(s, ASK_AAAA, which, n->name);
+}
+
+static void
+add_host(struct route_search *s, const struct route_spec *spec, bool implicit)
+{
+	struct route_name *n = &s->names[s->names_n];
+
+	if (s->names_n == ROUTE_NAMES_MAX)
+		return;
+	*n = (struct route_name){ .spec = spec->preference, .port = spec->port, .implicit = implicit };
+	memcpy(n->name, spec->name, sizeof(n->name));
+	s->names_n++;
+	if (spec->kind == ROUTE_ADDRESS) {
+		n->addresses[n->n++] = spec->address;
+		n->status = DNS_OK;
+	} else {
+		ask_addresses(s, s->names_n - 1);
+	}
+}
+
+/* What is unsure outweighs what is certain: mail waits then. */
+static enum dns_status
+worse(enum dns_status a, enum dns_status b)
+{
+	return a > b ? a : b;
+}
+
+static void
+on_mx(struct route_search *s, const struct route_spec *spec, const struct dns_answer *a)
+{
+	unsigned from = s->names_n, n;
+	bool null_mx = false;
+
+	if (a->status == DNS_NODATA) {
+		add_host(s, spec, true);
+		return;
+	}
+	if (a->status != DNS_OK) {
+		s->mx = worse(s->mx, a->status);
+		return;
+	}
+	n = route_mx_names(a, &s->names[from], ROUTE_NAMES_MAX - from, &null_mx);
+	s->null_mx = s->null_mx || null_mx;
+	s->names_n += n;
+	for (unsigned i = from; i < from + n; i++) {
+		s->names[i].spec = spec->preference;
+		s->names[i].port = spec->port;
+		ask_addresses(s, i);
+	}
+}
+
+static void
+add_address(struct route_name *n, const struct dns_record *r, enum dns_type type)
+{
+	struct sockaddr_storage *ss = &n->addresses[n->n];
+
+	if (n->n == sizeof(n->addresses) / sizeof(n->addresses[0]))
+		return;
+	memset(ss, 0, sizeof(*ss));
+	if (type == DNS_A) {
+		struct sockaddr_in *sin = (struct sockaddr_in *)ss;
+
+		sin->sin_family = AF_INET;
+		sin->sin_addr = r->addr.a;
+		sin->sin_port = htons(n->port);
+	} else {
+		struct sockaddr_in6 *sin6 = (struct sockaddr_in6 *)ss;
+
+		sin6->sin6_family = AF_INET6;
+		sin6->sin6_addr = r->addr.aaaa;
+		sin6->sin6_port = htons(n->port);
+	}
+	n->n++;
+}
+
+/* IPv4 first, whichever answer came first. */
+static int
+family_compare(const void *a, const void *b)
+{
+	const struct sockaddr_storage *x = a, *y = b;
+
+	return (x->ss_family == AF_INET6) - (y->ss_family == AF_INET6);
+}
+
+static void
+on_addresses(struct route_name *n, const struct dns_answer *a)
+{
+	for (unsigned i = 0; i < a->n; i++)
+		add_address(n, &a->records[i], a->type);
+	qsort(n->addresses, n->n, sizeof(n->addresses[0]), family_compare);
+	if (n->n > 0)
+		n->status = DNS_OK;
+	else
+		n->status = worse(n->status, a->status);
+}
+
+static uint32_t
+pick(void *arg, uint32_t below)
+{
+	(void)arg;
+	return arc4random_uniform(below);
+}
+
+static bool
+is_own(void *arg, const struct sockaddr_storage *address, const char *name)
+{
+	const struct route_env *env = arg;
+
+	return env->own(env->arg, address, name);
+}
+
+static void
+finish(void *arg)
+{
+	struct route_search *s = arg;
+	struct route_facts f = {
+		.names = s->names,
+		.n = s->names_n,
+		.mx = s->mx,
+		.null_mx = s->null_mx && s->names_n == 0,
+		.configured = s->configured,
+		.own = is_own,
+		.random = pick,
+		.arg = &s->env,
+	};
+
+	route_choose(&f, &s->route);
+	s->done(s->arg, &s->route);
+	free(s);
+}
+
+static void
+on_answer(void *arg, const struct dns_answer *a)
+{
+	struct ask *q = arg;
+	struct route_search *s = q->search;
+
+	q->query = NULL;
+	s->waiting--;
+	if (q->kind == ASK_MX)
+		on_mx(s, &s->specs[q->spec], a);
+	else
+		on_addresses(&s->names[q->name], a);
+	if (s->waiting == 0)
+		finish(s);
+}
+
+/* Everything is asked before the first answer: an answer never comes from within a question. */
+struct route_search *
+route_find(const struct route_env *env, const struct route_request *r, route_done *done, void *arg)
+{
+	struct route_search *s = mem_zalloc(sizeof(*s));
+
+	s->env = *env;
+	s->ipv6 = r->ipv6;
+	s->configured = r->configured;
+	s->done = done;
+	s->arg = arg;
+	s->specs_n = r->n < ROUTE_SPECS_MAX ? r->n : ROUTE_SPECS_MAX;
+	memcpy(s->specs, r->specs, s->specs_n * sizeof(s->specs[0]));
+	for (unsigned i = 0; i < s->specs_n; i++) {
+		if (s->specs[i].kind == ROUTE_NAME)
+			ask(s, ASK_MX, i, s->specs[i].name);
+		else
+			add_host(s, &s->specs[i], false);
+	}
+	if (s->waiting == 0)
+		loop_later(env->loop, &s->later, finish, s);
+	return s;
+}
+
+void
+route_cancel(struct route_search **sp)
+{
+	struct route_search *s = *sp;
+
+	if (s == NULL)
+		return;
+	for (unsigned i = 0; i < s->asks_n; i++)
+		resolver_cancel(&s->asks[i].query);
+	loop_later_cancel(s->env.loop, &s->later);
+	free(s);
+	*sp = NULL;
+}
