@@ -6,7 +6,7 @@
  * Finding a view compares names, networks and expressions, so it is done once a connection (conf_receiving) or once a
  * queue (conf_sending); reading from it is an array index. Equal places share one view, so views stay few.
  *
- * Thread: one, after conf_load (conf_receiving and conf_sending remember the views that they build).
+ * Thread: one, after conf_load (views are remembered when they are first asked for).
  * Knows nothing of phases, scripts or messages. */
 #ifndef POLICY_CONF_CONF_H
 #define POLICY_CONF_CONF_H
@@ -139,7 +139,7 @@ const struct conf_listen *conf_listen_at(const struct conf *c, size_t index);
 
 /* What a client at peer sees on that listen: its most specific Peer first, as spec'd for receiving options. pathway is
  * one chosen by a script (it counts before all), or NULL. */
-const struct conf_view *conf_receiving(struct conf *c, size_t listen_index, const struct sockaddr *peer,
+const struct conf_view *conf_receiving(const struct conf *c, size_t listen_index, const struct sockaddr *peer,
 				       const char *pathway);
 
 /* Bindings: "default" is always there and is number 0. Names are case-sensitive. */
@@ -152,7 +152,7 @@ bool conf_binding_find(const struct conf *c, struct slice name, size_t *index);
 
 /* What mail on that binding to that domain sees; an unknown binding sees what "default" sees. domain in any case; an
  * empty one asks for the binding's own view. */
-const struct conf_view *conf_sending(struct conf *c, struct slice binding, struct slice domain);
+const struct conf_view *conf_sending(const struct conf *c, struct slice binding, struct slice domain);
 
 /* Scripts of the scriptlet stanzas, in order of appearance. */
 struct conf_script {

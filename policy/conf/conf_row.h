@@ -61,6 +61,8 @@ struct opt_row {
 	enum opt_side side;
 	bool live;        /* may be changed without new processes */
 	const char *help; /* whole sentences, for the man page */
+	/* More than the type says, for each word of the value: NULL, or what would be right. May be NULL. */
+	const char *(*check)(const char *word);
 };
 
 /* The rows of one module. */
