@@ -70,8 +70,8 @@ void conf_unref(struct conf **c);
 const char *conf_dir(const struct conf *c);
 /* The row of an option; NULL when no table of this configuration has it. */
 const struct opt_row *conf_row(const struct conf *c, enum opt_id id);
-/* The effective configuration in its own language: reading it again gives an equal configuration. Defaults are there,
- * marked by a comment. */
+/* The effective configuration in its own language: reading it again gives an equal configuration. Defaults that are in
+ * force are comments in it. */
 void conf_print(const struct conf *c, struct bytes *out);
 
 /* Views. Never NULL unless said; they hold as long as the caller's reference to c. */

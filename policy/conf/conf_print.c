@@ -1,4 +1,5 @@
-/* The effective configuration in its own language. What is not written but in force stands there with a comment. */
+/* The effective configuration in its own language. Defaults stand in comments: written out, they would hide what the
+ * scope falls back to. */
 #include "policy/conf/conf_tree.h"
 
 static void
@@ -49,14 +50,14 @@ static void
 print_value(struct bytes *out, const struct conf_value *v, unsigned depth)
 {
 	print_indent(out, depth);
-	bytes_addf(out, "%s = ", v->row->name);
+	bytes_addf(out, "%s%s = ", v->node == NULL ? "# " : "", v->row->name);
 	if (v->raw.kind == RAW_LIST)
 		print_list(out, &v->raw);
 	else if (v->raw.kind == RAW_DICT)
 		print_dict(out, &v->dict);
 	else
 		print_quoted(out, v->raw.words[0].text);
-	bytes_add_str(out, v->node == NULL ? " # default\n" : "\n");
+	bytes_add_char(out, '\n');
 }
 
 /* Where a default is in force, and not the value of a scope around. */

@@ -10,8 +10,10 @@
 
 #include "policy/conf/conf.h"
 
-#define SENDING_ROW(ident, text, kind, value) \
-	{ .id = (ident), .name = (text), .type = (kind), .def = (value), .scopes = IN_SENDING }
+#define SENDING_ROW(ident, text, kind, value)                                                       \
+	{                                                                                           \
+		.id = (ident), .name = (text), .type = (kind), .def = (value), .scopes = IN_SENDING \
+	}
 
 static const struct opt_row test_rows[] = {
 	{ .id = OPT_HOSTNAME, .name = "hostname", .type = OPT_STRING, .scopes = IN_GLOBAL },
@@ -44,14 +46,8 @@ static const struct opt_row test_rows[] = {
 	  .scopes = IN_ESMTP_LISTENER | IN_CONTROL_LISTENER | IN_LISTEN },
 	{ .id = OPT_SOURCE, .name = "source", .type = OPT_STRING, .scopes = IN_SCRIPT },
 	{ .id = OPT_MAINLOG, .name = "mainlog", .type = OPT_STRING, .def = "/x/mainlog", .scopes = IN_EC_LOGGER },
-	{ .id = OPT_RELAY_HOSTS,
-	  .name = "relay_hosts",
-	  .type = OPT_CIDRS,
-	  .scopes = IN_GLOBAL | IN_RECEIVING },
-	{ .id = OPT_RELAY_DOMAINS,
-	  .name = "relay_domains",
-	  .type = OPT_DOMAINS,
-	  .scopes = IN_GLOBAL | IN_PATHWAYS },
+	{ .id = OPT_RELAY_HOSTS, .name = "relay_hosts", .type = OPT_CIDRS, .scopes = IN_GLOBAL | IN_RECEIVING },
+	{ .id = OPT_RELAY_DOMAINS, .name = "relay_domains", .type = OPT_DOMAINS, .scopes = IN_GLOBAL | IN_PATHWAYS },
 	{ .id = OPT_OPEN_RELAY, .name = "open_relay", .type = OPT_BOOL, .def = "false", .scopes = IN_RECEIVING },
 	{ .id = OPT_IDLE_TIME, .name = "idle_time", .type = OPT_SECONDS, .def = "0", .scopes = IN_RECEIVING },
 	{ .id = OPT_SMTP_EXTENSIONS,
@@ -101,11 +97,11 @@ static inline struct conf *
 load_text(const char *text, bool strict, struct conf_errors *errs)
 {
 	struct conf_source src = { .path = "test.conf",
-		                   .text = slice_str(text),
-		                   .tables = &test_table,
-		                   .n_tables = 1,
-		                   .strict = strict,
-		                   .no_files = true };
+				   .text = slice_str(text),
+				   .tables = &test_table,
+				   .n_tables = 1,
+				   .strict = strict,
+				   .no_files = true };
 
 	return conf_load(&src, errs);
 }

@@ -127,9 +127,9 @@ what_is_not_built_is_named_once(void **state)
 	assert_null(load_text(text, false, &errs));
 	got = reports(&errs);
 	assert_string_equal(got, "test.conf:1:1: not built: the option xclient is passed over by this version\n"
-	                         "test.conf:2:1: not built: the option pidfile is passed over by this version\n"
-	                         "test.conf:4:1: not built: the stanza snmp is passed over by this version\n"
-	                         "test.conf:5:1: error: there is no stanza lua_thing\n");
+				 "test.conf:2:1: not built: the option pidfile is passed over by this version\n"
+				 "test.conf:4:1: not built: the stanza snmp is passed over by this version\n"
+				 "test.conf:5:1: error: there is no stanza lua_thing\n");
 	free(got);
 	conf_errors_fini(&errs);
 }
