@@ -45,21 +45,38 @@ struct fold_edit {
 	struct place place; /* of its record */
 	uint8_t action;     /* enum edit_action */
 	msgid_t lo, hi;
+	msgid_t done;       /* a range: applied to all rows up to this id; above it when a row is next touched */
 	struct slice binding, domain, reason;
 };
 
+/* A file of the journal. */
+struct fold_file {
+	uint32_t number;
+	uint8_t kind; /* as in the segment's head */
+	uint8_t slot;
+	uint64_t writer;
+	bool keepers;    /* written by a keeper: folded before all others (rule 5) */
+	bool sealed;     /* full, given up, or its writer is gone */
+	uint32_t mark;   /* the highest known */
+	uint32_t end_of; /* its first record, or its .ended, says where another one, or this one, ends; 0: nothing said */
+	uint32_t end_at;
+};
+
 struct fold_world {
-	/* Journals. `limit`: how far seg may be folded now, made sure of first (rule 1); seg was seen. ERR_NOTFOUND: its
-	 * file is gone. ERR_AGAIN: not now. `record`: the first one at or behind off that begins below limit, or a lost
-	 * stretch; ERR_EOF when there is none. */
-	enum err (*limit)(void *arg, uint32_t seg, uint32_t *limit);
+	/* Journals. `find`: is there such a file? The fold asks for those it was not shown; ERR_NOTFOUND if not. `limit`:
+	 * how far seg may be folded now, made sure of first (rule 1); what begins below `from` is folded already.
+	 * ERR_NOTFOUND: its file is gone. ERR_AGAIN: not now. `record`: the first one at or behind off that begins below
+	 * limit, or a lost stretch; ERR_EOF when there is none. */
+	enum err (*find)(void *arg, uint32_t seg, struct fold_file *out);
+	enum err (*limit)(void *arg, uint32_t seg, uint32_t from, uint32_t *limit);
 	enum err (*record)(void *arg, uint32_t seg, uint32_t off, uint32_t limit, struct fold_record *out);
 	/* The map as of the last commit. `rows`: each row with lo <= id <= hi, for range edits; stops when fn fails. */
 	enum err (*row)(void *arg, msgid_t id, struct index_row *out);
 	enum err (*rows)(void *arg, msgid_t lo, msgid_t hi, enum err (*fn)(void *, const struct index_row *), void *fn_arg);
 	enum err (*edits)(void *arg, msgid_t id, enum err (*fn)(void *, const struct fold_edit *), void *fn_arg);
-	/* Ids that a segment's .ended says are over (rule 7), and where it ends. For a rebuild. */
-	enum err (*ended)(void *arg, uint32_t seg, enum err (*fn)(void *, msgid_t id), void *fn_arg);
+	/* What a segment's .ended says of its messages (struct fold_saying). For a rebuild. n: UINT32_MAX: the message is
+	 * over; else attempts up to n are. */
+	enum err (*ended)(void *arg, uint32_t seg, enum err (*fn)(void *, msgid_t id, uint32_t n), void *fn_arg);
 
 	/* The commit: each change once, between fold_commit's begin and end. NULL for what is not there: was == NULL is
 	 * a new row, now == NULL one that goes. All else that hangs on a row (queues, counts, expiry) follows from the
@@ -76,15 +93,14 @@ struct fold_world {
 	enum err (*put_handover)(void *arg, const struct index_handover *h);
 	enum err (*del_handover)(void *arg, uint64_t owner, uint64_t writer);
 	enum err (*put_damage)(void *arg, const struct index_damage *d);
-	enum err (*del_damage)(void *arg, struct place place);
 	enum err (*put_ledger)(void *arg, const struct index_ledger *l);
 	enum err (*put_meta)(void *arg, const struct index_meta *m);
 	/* Everything goes, in the same transaction: a rebuild begins. */
 	enum err (*clear)(void *arg);
 };
 
-/* Borrows world and arg. `keeper`: the writer number whose segments are folded before all others (rule 5). */
-struct fold *fold_new(const struct fold_world *world, void *arg, uint64_t keeper);
+/* Borrows world and arg. */
+struct fold *fold_new(const struct fold_world *world, void *arg);
 /* Clears the caller's pointer; NULL inside is fine. What was not committed is forgotten: it is still in the journals. */
 void fold_free(struct fold **f);
 
@@ -96,32 +112,23 @@ void fold_load_attempt(struct fold *f, const struct index_attempt *a);
 void fold_load_writer(struct fold *f, const struct fold_writer *w);
 void fold_load_handover(struct fold *f, const struct index_handover *h);
 /* Ranges only. */
-void fold_load_range(struct fold *f, const struct fold_edit *e, uint32_t depends);
+void fold_load_range(struct fold *f, const struct fold_edit *e);
 
 /* ---- files ---- */
-struct fold_file {
-	uint32_t number;
-	uint8_t kind; /* as in the segment's head */
-	uint8_t slot;
-	uint64_t writer;
-	bool keepers;    /* written by this keeper or an earlier one */
-	bool sealed;     /* full, given up, or its writer is gone */
-	uint32_t mark;   /* the highest known */
-	uint32_t end_of; /* its first record, or its .ended, says where another one, or this one, ends; 0: nothing said */
-	uint32_t end_at;
-};
 /* A file stands. As often as one likes: what is known only grows. A file whose row is over stays over. */
 void fold_see(struct fold *f, const struct fold_file *file);
 /* What is known of a segment; false: not seen and not in the map. */
-bool fold_segment_get(const struct fold *f, uint32_t number, struct index_segment *out);
+bool fold_segment_get(struct fold *f, uint32_t number, struct index_segment *out);
 /* Each known segment in rising order: the first one above `after`; false: no more. */
-bool fold_segment_next(const struct fold *f, uint32_t after, struct index_segment *out);
+bool fold_segment_next(struct fold *f, uint32_t after, struct index_segment *out);
 
 /* ---- folding ---- */
 
 /* Takes the keeper's own segments, then this one, as far as they may be taken. Rule 2 may take others first. Stops with
  * ERR_AGAIN after about `budget` bytes (0: none). */
 enum err fold_segment(struct fold *f, uint32_t number, uint64_t budget);
+/* Range edits: applies them to about so many more rows. ERR_AGAIN: there are more. */
+enum err fold_ranges(struct fold *f, size_t rows);
 /* Rule 4: this writer is gone. ERR_AGAIN: a segment of it is not sealed or not folded to its end yet. OK: what it left
  * unpaired is in doubt, and it is noted as gone. `now`: real time. */
 enum err fold_settle(struct fold *f, uint64_t writer, usec_t now);
@@ -149,6 +156,9 @@ bool fold_reclaimable(struct fold *f, uint32_t number);
 struct fold_saying {
 	/* Message id, whose record stands in segment seg, is over: to be written beside seg. */
 	enum err (*ended)(void *arg, uint32_t seg, msgid_t id);
+	/* Attempt n of a message that lives in segment seg has ended, the message has not: else a rebuild would take it for
+	 * one in doubt. */
+	enum err (*resolved)(void *arg, uint32_t seg, msgid_t id, uint32_t n);
 	/* Segment seg ends at mark. */
 	enum err (*ends)(void *arg, uint32_t seg, uint32_t mark);
 };

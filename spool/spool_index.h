@@ -86,6 +86,7 @@ struct index_row {
 	uint32_t body_seg;  /* segment of its large body, 0 for none */
 	usec_t due;         /* real time; 0: at once */
 	usec_t received_at; /* real time */
+	usec_t look;        /* real time at which the keeper next asks whether it has expired */
 	uint64_t writer;    /* of the open or doubtful attempt, 0 for none */
 	uint64_t size;      /* bytes of header and body */
 	usec_t edit;        /* `at` of the newest edit that counted: an older one changes nothing, an attempt begun before
@@ -103,7 +104,7 @@ struct index_row *index_row_dup(const struct index_row *row);
 /* ---- queues ---- */
 
 /* A queue is (binding, routing domain). Its number is spool_queue_hash of both, its partition that number
- * % SPOOL_PARTITIONS. In the map a queue holds what is to be scheduled: rows in state queued or in doubt, and
+ * % PARTITIONS. In the map a queue holds what is to be scheduled: rows in state queued or in doubt, and
  * those with a fate. In work, held and quarantined ones are not in it. */
 struct index_queue_key {
 	uint64_t queue;

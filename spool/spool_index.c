@@ -1,0 +1,350 @@
+#include "spool/spool_index.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "shm/base/log.h"
+#include "shm/base/mem.h"
+#include "spool/spool_index_int.h"
+
+static const char *const table_names[T_COUNT] = { "meta", "message", "queue", "wake", "queues", "bindings", "expiry",
+	"segment", "attempt", "edit", "writer", "handover", "damage", "aside" };
+
+/* ---- the environment ---- */
+
+/* Which data file stands there now: a rebuilt map is another one. */
+static bool
+data_file(const struct index *ix, uint64_t *dev, uint64_t *ino)
+{
+	struct bytes path = { 0 };
+	struct stat st;
+	bool there;
+
+	bytes_addf(&path, "%s/data.mdb", ix->path);
+	there = stat(bytes_cstr(&path), &st) == 0;
+	bytes_fini(&path);
+	if (there) {
+		*dev = st.st_dev;
+		*ino = st.st_ino;
+	}
+	return there;
+}
+
+static enum err
+open_env(struct index *ix)
+{
+	struct lmdb_conf conf = { .path = ix->path,
+		.tables = table_names,
+		.ntables = T_COUNT,
+		.map_size = ix->map_size,
+		.read_only = !ix->keeper };
+	enum err e = lmdb_open(&conf, &ix->env);
+
+	if (e == OK && !data_file(ix, &ix->dev, &ix->ino)) {
+		lmdb_close(&ix->env);
+		e = ERR_NOTFOUND;
+	}
+	return e;
+}
+
+enum err
+index_open(const struct index_conf *conf, struct index **out)
+{
+	struct index *ix = mem_zalloc(sizeof(*ix));
+	enum err e;
+
+	ix->path = mem_strdup(conf->path);
+	ix->map_size = conf->map_size;
+	ix->keeper = conf->keeper;
+	pthread_mutex_init(&ix->lock, NULL);
+	e = open_env(ix);
+	if (e != OK && conf->keeper) {
+		index_close(&ix);
+		return e;
+	}
+	*out = ix;
+	return OK;
+}
+
+void
+index_close(struct index **ix)
+{
+	if (*ix == NULL)
+		return;
+	require_that((*ix)->snapshots == 0, "index");
+	lmdb_close(&(*ix)->env);
+	pthread_mutex_destroy(&(*ix)->lock);
+	free((*ix)->path);
+	free(*ix);
+	*ix = NULL;
+}
+
+/* With the lock held. A map that was put aside is let go once its last snapshot has ended. */
+static enum err
+current_env(struct index *ix)
+{
+	uint64_t dev = 0, ino = 0;
+
+	if (ix->keeper)
+		return OK;
+	if (!data_file(ix, &dev, &ino))
+		return ERR_AGAIN;
+	if (ix->env != NULL && ix->dev == dev && ix->ino == ino)
+		return OK;
+	if (ix->snapshots > 0)
+		return ERR_AGAIN;
+	lmdb_close(&ix->env);
+	return open_env(ix) == OK ? OK : ERR_AGAIN;
+}
+
+enum err
+index_begin(struct index *ix, struct index_txn **out)
+{
+	struct index_txn *t = NULL;
+	enum err e;
+
+	pthread_mutex_lock(&ix->lock);
+	e = current_env(ix);
+	if (e == OK) {
+		t = mem_alloc(sizeof(*t));
+		*t = (struct index_txn){ .ix = ix, .t = lmdb_read(ix->env) };
+		ix->snapshots++;
+	}
+	pthread_mutex_unlock(&ix->lock);
+	if (e != OK)
+		return e;
+	e = lmdb_txn_error(t->t);
+	if (e != OK)
+		index_end(&t);
+	else
+		*out = t;
+	return e;
+}
+
+void
+index_end(struct index_txn **t)
+{
+	struct index *ix;
+
+	if (*t == NULL)
+		return;
+	ix = (*t)->ix;
+	lmdb_abort(&(*t)->t);
+	pthread_mutex_lock(&ix->lock);
+	ix->snapshots--;
+	pthread_mutex_unlock(&ix->lock);
+	free(*t);
+	*t = NULL;
+}
+
+/* ---- the two ways to read a table ---- */
+
+enum err
+table_get(struct lmdb_txn *t, enum index_table table, const struct key *k, decode_fn *decode, void *out)
+{
+	struct slice v;
+
+	if (!lmdb_get(t, table, key_slice(k), &v))
+		return lmdb_txn_error(t) != OK ? lmdb_txn_error(t) : ERR_NOTFOUND;
+	return decode(key_slice(k), v, out) ? OK : ERR_DAMAGED;
+}
+
+static bool
+starts_with(struct slice k, struct slice prefix)
+{
+	return k.n >= prefix.n && (prefix.n == 0 || memcmp(k.p, prefix.p, prefix.n) == 0);
+}
+
+/* The smallest key behind another one is the same with a zero added. */
+static bool
+page_first(struct lmdb_cursor *c, const struct table_page *p, struct slice *k, struct slice *v)
+{
+	struct key from = p->after;
+
+	if (from.n == 0)
+		return lmdb_seek(c, p->prefix, k, v);
+	key_u8(&from, 0);
+	return lmdb_seek(c, key_slice(&from), k, v);
+}
+
+enum err
+table_page(struct lmdb_txn *t, const struct table_page *p, size_t *n)
+{
+	struct lmdb_cursor *c = lmdb_cursor_open(t, p->table);
+	struct slice k, v;
+	enum err e = OK;
+	bool more;
+
+	*n = 0;
+	for (more = page_first(c, p, &k, &v); more && *n < p->max && starts_with(k, p->prefix); more = lmdb_next(c, &k, &v)) {
+		if (!p->decode(k, v, (char *)p->out + *n * p->size)) {
+			e = ERR_DAMAGED;
+			break;
+		}
+		(*n)++;
+	}
+	lmdb_cursor_close(&c);
+	if (e == OK)
+		e = lmdb_txn_error(t);
+	return e != OK ? e : *n == 0 ? ERR_EOF : OK;
+}
+
+/* ---- meta and ledger ---- */
+
+enum err
+index_meta(struct index_txn *t, struct index_meta *out)
+{
+	struct key k = { .n = 0 };
+	enum err e;
+
+	key_bytes(&k, SLICE("meta"));
+	e = table_get(t->t, T_META, &k, decode_meta, out);
+	return e == ERR_NOTFOUND ? ERR_AGAIN : e;
+}
+
+enum err
+index_ledger(struct index_txn *t, struct index_ledger *out)
+{
+	struct key k = { .n = 0 };
+	enum err e;
+
+	key_bytes(&k, SLICE("ledger"));
+	e = table_get(t->t, T_META, &k, decode_ledger, out);
+	if (e == ERR_NOTFOUND)
+		return ERR_AGAIN;
+	out->queued = lmdb_count(t->t, T_MESSAGE);
+	return e != OK ? e : lmdb_txn_error(t->t);
+}
+
+int64_t
+index_ledger_difference(const struct index_ledger *l)
+{
+	uint64_t in = l->carried + l->accepted + l->generated;
+	uint64_t out = l->delivered + l->bounced + l->expired + l->discarded + l->damaged;
+
+	return (int64_t)(in - out - l->queued);
+}
+
+/* ---- single rows ---- */
+
+enum err
+index_message_get(struct index_txn *t, msgid_t id, struct index_row *out)
+{
+	struct key k = key_id(id);
+
+	return table_get(t->t, T_MESSAGE, &k, decode_row, out);
+}
+
+enum err
+index_queue_get(struct index_txn *t, uint64_t queue, struct index_queue *out)
+{
+	struct key k = key_id(queue);
+
+	return table_get(t->t, T_QUEUES, &k, decode_queue, out);
+}
+
+enum err
+index_binding_get(struct index_txn *t, struct slice name, struct index_binding *out)
+{
+	struct key k = key_binding(name);
+	enum err e = table_get(t->t, T_BINDINGS, &k, decode_binding, out);
+
+	out->name = name;
+	return e;
+}
+
+enum err
+index_segment_get(struct index_txn *t, uint32_t number, struct index_segment *out)
+{
+	struct key k = key_number(number);
+
+	return table_get(t->t, T_SEGMENT, &k, decode_segment, out);
+}
+
+enum err
+index_folded(struct index_txn *t, struct place place, bool *yes)
+{
+	struct index_segment s;
+	enum err e = index_segment_get(t, place.seg, &s);
+
+	if (e != OK && e != ERR_NOTFOUND)
+		return e;
+	*yes = e == OK && (s.state == SEG_OVER || place.off < s.folded);
+	return OK;
+}
+
+/* ---- writers and handovers ---- */
+
+static enum err
+has_segment(struct index_txn *t, uint64_t writer, bool *yes)
+{
+	struct index_segment page[64];
+	uint32_t after = 0;
+	size_t n;
+	enum err e;
+
+	*yes = false;
+	while ((e = index_segment_list(t, after, page, 64, &n)) == OK) {
+		for (size_t i = 0; i < n; i++)
+			*yes = *yes || page[i].writer == writer;
+		after = page[n - 1].number;
+	}
+	return e == ERR_EOF ? OK : e;
+}
+
+enum err
+index_writer_gone(struct index_txn *t, uint64_t writer, usec_t since, uint64_t keeper, bool *yes)
+{
+	struct key k = key_id(writer);
+	struct fold_writer w;
+	struct index_meta m;
+	bool any;
+	enum err e = table_get(t->t, T_WRITER, &k, decode_writer, &w);
+
+	if (e == OK) {
+		*yes = w.gone;
+		return OK;
+	}
+	if (e == ERR_NOTFOUND)
+		e = index_meta(t, &m);
+	if (e == OK)
+		e = has_segment(t, writer, &any);
+	if (e == OK)
+		*yes = !any && m.keeper == keeper && m.scanned_at > since;
+	return e;
+}
+
+enum err
+index_handover_get(struct index_txn *t, uint64_t owner, uint64_t writer, struct index_handover *out)
+{
+	struct key k = key_pair(owner, writer);
+
+	return table_get(t->t, T_HANDOVER, &k, decode_handover, out);
+}
+
+size_t
+index_handover_count(const struct index_handover *h)
+{
+	return h->ids.n / sizeof(msgid_t);
+}
+
+msgid_t
+index_handover_id(const struct index_handover *h, size_t i)
+{
+	struct slice s = slice_of(h->ids.p + i * sizeof(msgid_t), sizeof(msgid_t));
+	uint64_t id = 0;
+
+	(void)take_u64(&s, &id);
+	return id;
+}
+
+bool
+index_handover_has(const struct index_handover *h, msgid_t id)
+{
+	for (size_t i = 0; i < index_handover_count(h); i++)
+		if (index_handover_id(h, i) == id)
+			return true;
+	return false;
+}
