@@ -318,9 +318,9 @@ newest_first(const void *a, const void *b)
 	return x < y ? 1 : x > y ? -1 : 0;
 }
 
-/* Raises *high by the records of an unsealed segment, from head to head up to the first that is none. */
+/* Raises *high by the records of an unsealed segment, from head to head up to the first that is none; *any: there was one. */
 static enum err
-walk_ids(int fd, uint32_t number, msgid_t *high)
+walk_ids(int fd, uint32_t number, msgid_t *high, bool *any)
 {
 	enum { WINDOW = 256 << 10 };
 	char *window = mem_alloc(WINDOW);
@@ -341,13 +341,15 @@ walk_ids(int fd, uint32_t number, msgid_t *high)
 			break;
 		if (h.id_high > *high)
 			*high = h.id_high;
+		*any = true;
 		off += record_size(&h);
 	}
 	free(window);
 	return e;
 }
 
-/* Raises *high by what one segment knows; *last when it is the slot's newest journal: older ones know nothing higher. */
+/* Raises *high by what one segment knows; *last when it is the slot's newest journal with a record: older
+ * ones know nothing higher. */
 static enum err
 floor_of(int dirfd, uint32_t number, uint8_t slot, msgid_t *high, bool *last)
 {
@@ -361,9 +363,9 @@ floor_of(int dirfd, uint32_t number, uint8_t slot, msgid_t *high, bool *last)
 	if (e == OK) {
 		msgid_t known = h.seal.sealed && h.seal.id_high > h.id_floor ? h.seal.id_high : h.id_floor;
 		*high = known > *high ? known : *high;
-		*last = h.slot == slot && h.kind == SEGMENT_JOURNAL;
-		if (*last && !h.seal.sealed)
-			e = walk_ids(fd, number, high);
+		*last = h.slot == slot && h.kind == SEGMENT_JOURNAL && h.seal.sealed;
+		if (h.slot == slot && h.kind == SEGMENT_JOURNAL && !h.seal.sealed)
+			e = walk_ids(fd, number, high, last); /* one made in advance may be empty: look further */
 	}
 	close(fd);
 	return e == ERR_IO ? e : OK;
