@@ -60,16 +60,18 @@ def alive(pid):
 
 class Impetus:
     def __init__(self, folder, sink_port=None, script=None, extra="", routing=None, listener="", workers=2, env=None,
-                 config=None, build=None, expect_panic=False):
+                 config=None, build=None, expect_panic=False, as_user=None):
         self.dir, self.port = pathlib.Path(folder), free_port()
         self.build = pathlib.Path(build or BUILD)
         self.spool, self.logs, self.control = self.dir / "spool", self.dir / "log", self.dir / "control"
         self.env, self.proc, self.expect_panic = dict(os.environ, **(env or {})), None, expect_panic
-        self.user = "nobody" if ROOT else None
+        # as_user: the daemon itself is started without root's rights, as an ordinary user would.
+        self.as_user = as_user if ROOT else None
         for d in (self.dir, self.spool, self.logs):
             d.mkdir(parents=True, exist_ok=True)
         if ROOT:
-            shutil.chown(self.spool, "nobody")
+            for d in (self.dir, self.spool, self.logs) if self.as_user else (self.spool,):
+                shutil.chown(d, "nobody")
             for d in [self.dir, *self.dir.parents]:     # pytest's folders are private: the children must get through
                 if d == pathlib.Path("/"):
                     break
@@ -82,7 +84,7 @@ class Impetus:
         self.values = dict(
             spool=self.spool, logs=self.logs, control=self.control, port=self.port, routing=routing, listener=listener,
             scriptlet='scriptlet "scriptlet" { script "site" { source = "site" } }' if script else "",
-            security='security { user = "nobody" chroot = "%s" }' % self.spool if ROOT else "",
+            security='security { user = "nobody" chroot = "%s" }' % self.spool if ROOT and not self.as_user else "",
             extra="workers = %d\n%s" % (workers, extra))
         self.conf.write_text((config or CONFIG).format(**self.values))
         self.start_text = b""
@@ -95,7 +97,8 @@ class Impetus:
         self.out = open(self.dir / "stderr", "ab")
         self.proc = subprocess.Popen([str(self.build / "impetusd"), "-c", str(self.conf), "-f"], cwd=self.dir,
                                      env=dict(self.env, **env), stdin=subprocess.DEVNULL, stdout=self.out,
-                                     stderr=self.out, start_new_session=True)
+                                     stderr=self.out, start_new_session=True,
+                                     preexec_fn=run_as(self.as_user) if self.as_user else None)
         if wait:
             wait_until(self.answers, 20, what="the banner; stderr: " + self.stderr()[-2000:])
         return self
