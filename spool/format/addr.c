@@ -131,19 +131,6 @@ domain_literal(struct slice domain, struct sockaddr_storage *out)
 	return true;
 }
 
-bool
-domain_glob(struct slice pattern, struct slice domain)
-{
-	if (slice_eq(pattern, SLICE("*")))
-		return true;
-	if (pattern.n > 1 && pattern.p[0] == '*' && pattern.p[1] == '.')
-		pattern = slice_of(pattern.p + 1, pattern.n - 1);
-	if (pattern.n > 1 && pattern.p[0] == '.')
-		return domain.n > pattern.n && domain.p[0] != '[' &&
-		       slice_ieq(pattern, slice_of(domain.p + domain.n - pattern.n, pattern.n));
-	return domain.n > 0 && slice_ieq(pattern, domain);
-}
-
 /* Local-part = Dot-string / Quoted-string (RFC 5321 4.1.2). Each takes from the front of *s. */
 
 /* Dot-string = Atom *("." Atom) */

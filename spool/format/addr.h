@@ -48,9 +48,6 @@ void addr_local_value(const struct addr *a, struct bytes *out);
 bool domain_valid(struct slice domain, bool utf8);
 /* "[192.0.2.1]", "[IPv6:2001:db8::1]" (an IPv6 address without its tag too) to an address, port 0. */
 bool domain_literal(struct slice domain, struct sockaddr_storage *out);
-/* pattern "*" is everything, "*.example.com" every name below example.com (not itself), ".example.com" the same,
- * else equal; ASCII case aside. Literals only match exactly. */
-bool domain_glob(struct slice pattern, struct slice domain);
 
 /* UTF-8 without overlong forms, surrogates and values above 10FFFF. */
 bool utf8_valid(struct slice s);

@@ -28,7 +28,7 @@ struct transport {
 
 /* A piece of output: our own bytes behind it (cap > 0), or borrowed ones. */
 struct chunk {
-	STAILQ_ENTRY(chunk) link;
+	TAILQ_ENTRY(chunk) link;
 	struct slice left; /* not yet written */
 	size_t cap;        /* of data; 0: borrowed */
 	void (*release)(void *arg);
@@ -46,7 +46,7 @@ struct stream {
 	struct ev_timer linger;
 	struct slice in;          /* unconsumed: in the shared buffer while its callback runs, else in kept */
 	struct bytes kept;
-	STAILQ_HEAD(, chunk) out;
+	TAILQ_HEAD(chunks, chunk) out;
 	size_t pending;
 	int error;
 	bool connecting, held, ended, eof_told, error_told, announce, drained_due, closed, finishing, unwritable;
@@ -89,7 +89,7 @@ stream_make(struct loop *l, int fd, bool connecting, stream_fn *fn, void *arg)
 	s->fn = fn;
 	s->arg = arg;
 	s->connecting = connecting;
-	STAILQ_INIT(&s->out);
+	TAILQ_INIT(&s->out);
 	/* We gather output ourselves, one write a turn; waiting for acknowledgements would only add delay. Fails on
 	 * sockets that are not TCP, which is fine. */
 	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
@@ -155,8 +155,8 @@ drop_output(struct stream *s)
 {
 	struct chunk *c;
 
-	while ((c = STAILQ_FIRST(&s->out)) != NULL) {
-		STAILQ_REMOVE_HEAD(&s->out, link);
+	while ((c = TAILQ_FIRST(&s->out)) != NULL) {
+		TAILQ_REMOVE(&s->out, c, link);
 		chunk_free(c);
 	}
 	s->pending = 0;
@@ -382,9 +382,9 @@ wrote(struct stream *s, size_t n)
 	struct chunk *c;
 
 	s->pending -= n;
-	while ((c = STAILQ_FIRST(&s->out)) != NULL && n >= c->left.n) {
+	while ((c = TAILQ_FIRST(&s->out)) != NULL && n >= c->left.n) {
 		n -= c->left.n;
-		STAILQ_REMOVE_HEAD(&s->out, link);
+		TAILQ_REMOVE(&s->out, c, link);
 		chunk_free(c);
 	}
 	if (c != NULL) {
@@ -399,7 +399,7 @@ gather(const struct stream *s, struct iovec v[CHUNKS_A_WRITE])
 	struct chunk *c;
 	int n = 0;
 
-	STAILQ_FOREACH(c, &s->out, link) {
+	TAILQ_FOREACH(c, &s->out, link) {
 		if (n == CHUNKS_A_WRITE)
 			break;
 		v[n].iov_base = (void *)(uintptr_t)c->left.p;
@@ -445,7 +445,7 @@ will_flush(struct stream *s)
 void
 stream_write(struct stream *s, struct slice bytes)
 {
-	struct chunk *c = STAILQ_LAST(&s->out, chunk, link);
+	struct chunk *c = TAILQ_LAST(&s->out, chunks);
 	size_t used;
 
 	if (bytes.n == 0 || s->error != 0 || s->closed)
@@ -455,7 +455,7 @@ stream_write(struct stream *s, struct slice bytes)
 		size_t cap = bytes.n > CHUNK_BYTES ? bytes.n : CHUNK_BYTES;
 		c = mem_alloc(sizeof *c + cap);
 		*c = (struct chunk){ .left = { c->data, 0 }, .cap = cap };
-		STAILQ_INSERT_TAIL(&s->out, c, link);
+		TAILQ_INSERT_TAIL(&s->out, c, link);
 		used = 0;
 	}
 	memcpy(c->data + used, bytes.p, bytes.n);
@@ -500,7 +500,7 @@ stream_borrow(struct stream *s, struct slice bytes, void (*release)(void *arg), 
 	c->left = bytes;
 	c->release = release;
 	c->arg = arg;
-	STAILQ_INSERT_TAIL(&s->out, c, link);
+	TAILQ_INSERT_TAIL(&s->out, c, link);
 	s->pending += bytes.n;
 	will_flush(s);
 }

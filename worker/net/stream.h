@@ -42,7 +42,8 @@ struct stream *stream_new(struct loop *l, int fd, stream_fn *fn, void *arg);
 struct stream *stream_connect(struct loop *l, const struct sockaddr *local, const struct sockaddr *remote, stream_fn *fn,
 			      void *arg);
 
-/* What has arrived and is not consumed. Holds until the next stream_ call on s, or until the callback returns. */
+/* What has arrived and is not consumed. In a callback it holds until that returns (stream_close apart), consumed bytes
+ * too; outside of one, until the next turn. */
 struct slice stream_in(const struct stream *s);
 /* n must not exceed stream_in's. */
 void stream_consume(struct stream *s, size_t n);

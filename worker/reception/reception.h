@@ -1,7 +1,7 @@
 /* reception.h - the SMTP server of one worker: from accept to the 250 that the spool's proof allows
  * reception_new begins to accept on the listeners it is given; reception_drain stops accepting, and sessions end with
  * 421 at their next MAIL or RSET (running transactions are finished first); reception_stop ends them with 421 now.
- * What it uses of other floors comes in by the env: policy is asked through `policy`, mail goes to disk through
+ * What it uses of other floors comes in by the env: policy is asked through `ask`, mail goes to disk through
  * `store`, both rows of functions, so that tests put others in their place. 250 after the final dot is written by the
  * function that is handed the spool's proof and by no other.
  * Owner: the worker role. Thread: the loop's. Errors never leave: a peer's mistake is a reply, a fault of ours 4xx. */
@@ -20,6 +20,7 @@
 struct conf;
 struct eclog;
 struct loop;
+struct policy;
 struct policy_run;
 struct reception;
 struct shm_area;
@@ -31,61 +32,52 @@ struct reception_listener {
 	unsigned conf_index; /* which listen scope of the configuration */
 };
 
-/* One recipient's message as it goes to disk. Slices are borrowed until submit returns. */
-struct reception_mail_rcpt {
+/* One message of a mail as it goes to disk: a recipient's, or a notice of ours about recipients that were refused after
+ * the final dot. */
+struct reception_mail_item {
 	uint64_t id;
-	struct slice rcpt;
-	struct slice header; /* its own when header_own, else the transaction's */
-	struct slice body;   /* its own when body_own */
-	bool header_own, body_own;
+	struct slice sender, rcpt;
+	struct slice header, body;   /* used when `own_...`, else the mail's */
+	bool own_header, own_body;
+	bool generated;              /* a notice: null sender, both its own */
+	bool eightbit;
 	uint8_t priority;
-	struct slice binding; /* empty: default */
-	struct slice domain;  /* routing domain; its queue is (binding, domain) */
-	struct slice context; /* both dictionaries, as policy serialises them */
-	bool discarded;       /* policy took it away: no message is written */
+	struct slice binding;        /* name, never empty */
+	struct slice domain;         /* routing domain, lower case; the queue is (binding, domain) */
+	struct slice conn_context, context; /* dictionaries, packed; equal slices become one blob; may be empty */
 };
 
-/* A notice for the sender about recipients refused after the dot; goes into the same record. */
-struct reception_mail_notice {
-	uint64_t id;
-	struct slice header, body;
-	struct slice rcpt; /* the sender of the mail that is refused */
-	struct slice binding, domain;
-	struct slice context;
-	uint8_t priority;
-};
-
+/* One mail transaction: one record. Slices are borrowed until submit returns. */
 struct reception_mail {
 	uint64_t batch, conn;
 	usec_t received_at; /* real */
-	struct slice sender;
-	struct slice peer;      /* "ip:port" */
-	struct slice header;    /* shared, trace fields on top */
-	struct slice body;      /* shared; empty when large is set */
-	void *large;            /* a streamed body, see body_new; taken by submit */
-	bool eightbit, utf8;    /* BODY=8BITMIME or 8-bit bytes seen; SMTPUTF8 asked for */
-	const struct reception_mail_rcpt *rcpts;
-	size_t nrcpts;
-	const struct reception_mail_notice *notices;
-	size_t nnotices;
+	struct slice peer;  /* "ip:port" */
+	struct slice header; /* shared, our Received field on top */
+	struct slice body;   /* shared; not used when large is set */
+	void *large;         /* a streamed body, see body_new */
+	uint64_t large_size;
+	bool utf8, nul;      /* SMTPUTF8 asked for; NUL bytes seen */
+	const struct reception_mail_item *items;
+	size_t n;
 };
 
 typedef void reception_done_fn(void *arg, enum err e, const struct spool_proof *proof);
 
-/* The spool as reception sees it. */
+/* The spool as reception sees it: spool.h's promises, row by row (reception_spool.h makes one of a struct spool). */
 struct reception_store {
-	/* false: new mail is answered 452 at MAIL. */
+	/* false: new mail is answered 452 at MAIL and DATA. */
 	bool (*accepting)(void *arg);
 	/* Ids of connections, batches and messages: never repeat, never go back. */
-	uint64_t (*next_id)(void *arg);
-	/* A body that is too large for memory, written as it arrives. NULL: cannot (452). */
-	void *(*body_new)(void *arg);
+	uint64_t (*new_id)(void *arg);
+	/* A body that is too large for memory, written as it arrives. */
+	void *(*body_new)(void *arg, void (*room)(void *room_arg), void *room_arg);
+	/* OK; ERR_AGAIN: taken, but stop reading until room() is called; ERR_FULL, ERR_IO: it has failed. */
 	enum err (*body_append)(void *body, struct slice bytes);
-	/* More is waiting to be written than is good: stop reading until again() is called on the loop. */
-	bool (*body_full)(void *body, void (*again)(void *again_arg), void *again_arg);
-	void (*body_drop)(void *body);
-	/* OK: done is called on the loop, later. Else: nothing was taken, done is not called. */
-	enum err (*submit)(void *arg, const struct reception_mail *mail, reception_done_fn *done, void *done_arg);
+	/* Complete: ready is called with all its bytes readable in fd at *off, or with an error. */
+	void (*body_written)(void *body, void (*ready)(void *ready_arg, enum err e, int fd, uint64_t off), void *ready_arg);
+	void (*body_free)(void *body);
+	/* Takes mail->large in every case; borrows all else until it returns. OK: done is called on the loop, later. */
+	enum err (*submit)(void *arg, struct reception_mail *mail, reception_done_fn *done, void *done_arg);
 	void *arg;
 };
 
@@ -97,13 +89,14 @@ struct reception_policy {
 
 struct reception_env {
 	struct loop *loop;
-	const struct conf *conf; /* borrowed until reception_free */
+	struct conf *conf;       /* borrowed until reception_free; an immutable one, but it remembers views */
+	struct policy *policy;   /* borrowed likewise */
 	struct shm_area *area;   /* gauges, counters, finger; NULL: none kept (tests) */
 	struct shm_limits *limits; /* NULL: session limits are not kept (tests) */
 	int slot;
 	struct eclog *log; /* NULL: no mainlog and rejectlog lines (tests) */
 	const struct reception_store *store;
-	const struct reception_policy *policy;
+	const struct reception_policy *ask; /* NULL: policy_run and policy_cancel themselves */
 	const struct reception_listener *listeners; /* copied */
 	size_t nlisteners;
 	/* The peer was convicted (its bytes killed workers) and is answered 421 for now. NULL: nobody is. */

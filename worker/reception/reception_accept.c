@@ -1,0 +1,182 @@
+/* Accepting: few a turn, and no more than the others have. The workers share the listening sockets (EPOLLEXCLUSIVE wakes
+ * one or two for a connection); without more, the first to wake takes all of a burst. So a worker whose sessions are well
+ * above the mean stops listening for a moment and leaves the next ones to the rest; if they do not come, because
+ * they are busy or gone, it takes a round whatever the others have. */
+#include <errno.h>
+#include <netinet/in.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "shm/base/log.h"
+#include "worker/net/stream.h"
+#include "worker/reception/reception_int.h"
+
+enum {
+	ACCEPTS_A_TURN = 4,
+	STEP_BACK_MS = 3,
+	STUCK_MS = 100,       /* no descriptor, no memory: try again then */
+	STUCK_LINE_SECONDS = 60,
+	DESCRIPTORS_KEPT = 192, /* for the spool, logs, the way out */
+	AHEAD_MIN = 2,        /* sessions above the mean that nobody minds */
+	AHEAD_PART = 16,      /* and one part in so many of the mean */
+};
+
+static void listen_again(void *arg);
+static void on_connection(struct ev_io *io, uint32_t events, void *arg);
+
+static void
+listen_on(struct reception *r)
+{
+	if (r->listening || r->draining)
+		return;
+	r->listening = true;
+	for (size_t i = 0; i < r->ndoors; i++)
+		loop_io_add(r->env.loop, &r->doors[i].io, r->doors[i].fd, EPOLLIN | EPOLLEXCLUSIVE, on_connection,
+			    &r->doors[i]);
+}
+
+static void
+listen_off(struct reception *r)
+{
+	r->listening = false;
+	for (size_t i = 0; i < r->ndoors; i++)
+		loop_io_del(r->env.loop, &r->doors[i].io);
+}
+
+static void
+step_back(struct reception *r, usec_t ms)
+{
+	listen_off(r);
+	loop_timer_set(r->env.loop, &r->back, loop_now(r->env.loop) + ms * USEC_PER_MS, listen_again, r);
+}
+
+static void
+listen_again(void *arg)
+{
+	struct reception *r = arg;
+
+	r->turned = true;
+	listen_on(r);
+}
+
+static size_t
+descriptors(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+		return 1024;
+	return limit.rlim_cur > INT32_MAX ? INT32_MAX : (size_t)limit.rlim_cur;
+}
+
+void
+accept_start(struct reception *r)
+{
+	size_t fds = descriptors();
+
+	r->max_sessions = fds > 2 * DESCRIPTORS_KEPT ? fds - DESCRIPTORS_KEPT : fds / 2;
+	if (r->ndoors > 0)
+		log_info("esmtp", "at most %zu sessions in this worker (descriptor limit %zu)", r->max_sessions, fds);
+	listen_on(r);
+}
+
+void
+accept_stop(struct reception *r)
+{
+	listen_off(r);
+	loop_timer_stop(r->env.loop, &r->back);
+}
+
+/* Sessions of the workers that serve in my generation, and how many these are. */
+static void
+ask_around(const struct reception *r, int64_t *sessions, unsigned *workers)
+{
+	struct slot_who me, who;
+
+	*sessions = 0;
+	*workers = 0;
+	if (!slot_who(r->slot, &me))
+		return;
+	for (int i = 0; i < SLOTS_MAX; i++) {
+		struct shm_slot *slot = shm_slot(r->env.area, i);
+
+		if (!slot_who(slot, &who) || who.role != me.role || who.generation != me.generation ||
+		    who.state != SLOT_SERVING)
+			continue;
+		*sessions += slot_get(slot, CELL_SESSIONS_IN);
+		++*workers;
+	}
+}
+
+static bool
+well_above_mean(const struct reception *r)
+{
+	int64_t all, mean;
+	unsigned workers;
+
+	if (r->slot == NULL)
+		return false;
+	ask_around(r, &all, &workers);
+	if (workers < 2)
+		return false;
+	mean = all / workers;
+	return (int64_t)r->nsessions > mean + AHEAD_MIN + mean / AHEAD_PART;
+}
+
+/* accept failed. True: nobody is there, or only this one connection was lost. */
+static bool
+harmless(int error)
+{
+	return error == EAGAIN || error == EINTR || error == ECONNABORTED || error == EPROTO || error == EPERM;
+}
+
+static void
+stuck(struct reception *r)
+{
+	usec_t now = loop_now(r->env.loop);
+
+	if (r->told_at == 0 || now - r->told_at > STUCK_LINE_SECONDS * USEC_PER_SEC) {
+		r->told_at = now;
+		log_errno(LOG_LVL_ERROR, "esmtp", "cannot accept connections, %zu sessions are open", r->nsessions);
+	}
+	step_back(r, STUCK_MS);
+}
+
+static bool
+accept_one(struct reception_door *door)
+{
+	struct sockaddr_storage peer = { 0 }, local = { 0 };
+	socklen_t peer_len = sizeof peer, local_len = sizeof local;
+	int fd = accept4(door->fd, (struct sockaddr *)&peer, &peer_len, SOCK_NONBLOCK | SOCK_CLOEXEC), one = 1;
+
+	if (fd < 0) {
+		if (!harmless(errno))
+			stuck(door->r);
+		return false;
+	}
+	/* idle_time may be 0, which is never: a peer that is gone without a word must not stay for ever. */
+	(void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof one);
+	(void)getsockname(fd, (struct sockaddr *)&local, &local_len);
+	reception_take(door->r, fd, door->conf_index, (struct sockaddr *)&peer, (struct sockaddr *)&local);
+	return true;
+}
+
+static void
+on_connection(struct ev_io *io, uint32_t events, void *arg)
+{
+	struct reception_door *door = arg;
+	struct reception *r = door->r;
+
+	(void)io;
+	(void)events;
+	for (int i = 0; i < ACCEPTS_A_TURN && r->listening; i++) {
+		if (!r->turned && well_above_mean(r)) {
+			step_back(r, STEP_BACK_MS);
+			return;
+		}
+		if (!accept_one(door))
+			return;
+	}
+	r->turned = false;
+}
