@@ -14,10 +14,11 @@
 
 #include "shm/base/bytes.h"
 #include "shm/base/err.h"
+#include "spool/spool_record.h"
 
 struct conf;
 struct delivery;
-struct log_set;
+struct eclog;
 struct loop;
 struct policy;
 struct resolver;
@@ -26,21 +27,37 @@ struct shm_limits;
 struct spool;
 struct spool_owner;
 
+/* A message that delivery made; slices hold during the call. */
+struct delivery_made {
+	uint64_t id;
+	struct place place;
+	uint16_t item;
+	uint8_t priority;
+	struct slice binding, domain;
+	uint64_t size;
+	int64_t received_at; /* real time */
+};
+
 /* Borrowed until delivery_free, all of it. */
 struct delivery_env {
 	struct loop *loop;
-	const struct conf *conf;
+	struct conf *conf;
 	struct spool *spool;
 	struct spool_owner *owner;
 	struct resolver *resolver;
 	struct policy *policy; /* NULL: generated messages pass no phase (tests) */
-	struct log_set *logs;  /* NULL: no log lines */
+	struct eclog *log;     /* NULL: no log lines */
 	struct shm_area *area;
 	struct shm_limits *limits;
 	int slot;
 	/* Addresses of our own SMTP listeners, wildcards as they are: a next hop among them is a loop. */
 	const struct sockaddr_storage *own;
 	size_t own_n;
+	/* A notice of ours is on disk: its queue's owner is to hear of it, as of any new message. */
+	void (*made)(void *arg, const struct delivery_made *m);
+	/* Nothing is in work any more after a drain. NULL: nobody asks. */
+	void (*drained)(void *arg);
+	void *arg;
 	/* Each event of an attempt, for `make run`; NULL for none. */
 	void (*trace)(void *arg, uint64_t id, const char *event, struct slice text);
 	void *trace_arg;
@@ -56,7 +73,7 @@ bool delivery_idle(const struct delivery *d);
 void delivery_free(struct delivery **d);
 
 /* A new revision: from the next attempt on. Borrowed like env.conf; the old one must hold until then. */
-void delivery_set_conf(struct delivery *d, const struct conf *conf);
+void delivery_set_conf(struct delivery *d, struct conf *conf);
 
 struct delivery_counts {
 	uint32_t connections; /* open or being opened */

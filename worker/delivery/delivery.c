@@ -1,0 +1,321 @@
+#include "worker/delivery/delivery_int.h"
+
+#include <arpa/inet.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "shm/base/mem.h"
+#include "shm/shm_area.h"
+
+/* ---- who we are ---- */
+
+static uint16_t
+port_of(const struct sockaddr_storage *a)
+{
+	return a->ss_family == AF_INET6 ? ((const struct sockaddr_in6 *)a)->sin6_port
+					: ((const struct sockaddr_in *)a)->sin_port;
+}
+
+static bool
+is_wildcard(const struct sockaddr_storage *a)
+{
+	if (a->ss_family == AF_INET)
+		return ((const struct sockaddr_in *)a)->sin_addr.s_addr == htonl(INADDR_ANY);
+	return a->ss_family == AF_INET6 && IN6_IS_ADDR_UNSPECIFIED(&((const struct sockaddr_in6 *)a)->sin6_addr);
+}
+
+static bool
+same_address(const struct sockaddr_storage *a, const struct sockaddr_storage *b)
+{
+	if (a->ss_family != b->ss_family)
+		return false;
+	if (a->ss_family == AF_INET)
+		return ((const struct sockaddr_in *)a)->sin_addr.s_addr ==
+		       ((const struct sockaddr_in *)b)->sin_addr.s_addr;
+	return memcmp(&((const struct sockaddr_in6 *)a)->sin6_addr, &((const struct sockaddr_in6 *)b)->sin6_addr,
+		      sizeof(struct in6_addr)) == 0;
+}
+
+/* An address of this machine is one that a socket can be bound to: right also when addresses come and go. */
+static bool
+is_local(const struct sockaddr_storage *a)
+{
+	struct sockaddr_storage any = *a;
+	socklen_t len = a->ss_family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in);
+	int fd = socket(a->ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	bool local;
+
+	if (fd < 0)
+		return false;
+	if (any.ss_family == AF_INET6)
+		((struct sockaddr_in6 *)&any)->sin6_port = 0;
+	else
+		((struct sockaddr_in *)&any)->sin_port = 0;
+	local = bind(fd, (const struct sockaddr *)&any, len) == 0;
+	close(fd);
+	return local;
+}
+
+/* A listener of ours serves this address; or it is the host of our own name, on a port that we serve: the address may
+ * be in front of a translation. */
+static bool
+delivery_own(void *arg, const struct sockaddr_storage *a, const char *name)
+{
+	struct delivery *d = arg;
+	const char *hostname = conf_str(conf_global(d->conf), OPT_HOSTNAME);
+
+	for (size_t i = 0; i < d->env.own_n; i++) {
+		const struct sockaddr_storage *own = &d->own[i];
+
+		if ((own->ss_family != AF_INET && own->ss_family != AF_INET6) || port_of(own) != port_of(a))
+			continue;
+		if (same_address(own, a) || (is_wildcard(own) && is_local(a)) || (is_wildcard(a) && is_local(own)))
+			return true;
+		if (slice_ieq(slice_str(name), slice_str(hostname)))
+			return true;
+	}
+	return false;
+}
+
+bool
+delivery_bind_address(const char *text, struct sockaddr_storage *ss)
+{
+	struct sockaddr_in *v4 = (struct sockaddr_in *)ss;
+	struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)ss;
+
+	memset(ss, 0, sizeof(*ss));
+	if (text[0] == '\0' || strcmp(text, "*") == 0)
+		return true;
+	if (inet_pton(AF_INET, text, &v4->sin_addr) == 1) {
+		v4->sin_family = AF_INET;
+		return true;
+	}
+	if (inet_pton(AF_INET6, text, &v6->sin6_addr) == 1) {
+		v6->sin6_family = AF_INET6;
+		return true;
+	}
+	return false;
+}
+
+/* ---- small things ---- */
+
+const struct conf_view *
+delivery_view(struct delivery *d, const struct dqueue *q)
+{
+	return conf_sending(d->conf, q->binding, q->domain);
+}
+
+void
+delivery_count(struct delivery *d, enum cell c, int64_t n)
+{
+	if (d->slot != NULL)
+		slot_add(d->slot, c, n);
+}
+
+void
+delivery_trace(struct delivery *d, msgid_t id, const char *event, struct slice text)
+{
+	if (d->env.trace != NULL)
+		d->env.trace(d->env.trace_arg, id, event, text);
+}
+
+static void
+on_room(void *arg)
+{
+	struct delivery *d = arg;
+
+	if (d->full && d->njobs < JOBS_MAX && d->bytes < BYTES_MAX) {
+		d->full = false;
+		owner_room(d->env.owner);
+	}
+	if (d->draining && delivery_idle(d) && !d->drained_told) {
+		d->drained_told = true;
+		if (d->env.drained != NULL)
+			d->env.drained(d->env.arg);
+	}
+}
+
+void
+delivery_room(struct delivery *d)
+{
+	if (d->full || d->draining)
+		loop_later(d->env.loop, &d->room, on_room, d);
+}
+
+/* ---- the owner's questions ---- */
+
+static enum owner_served
+on_queue_ready(void *arg, struct owner_queue *oq)
+{
+	struct delivery *d = arg;
+
+	if (d->draining)
+		return OWNER_SERVED;
+	return dqueue_refill(dqueue_of(d, oq)) ? OWNER_SERVED : OWNER_FULL;
+}
+
+static void
+on_errand(void *arg, struct owner_msg *m, enum owner_errand what, struct slice reason)
+{
+	(void)job_new_errand(dqueue_of(arg, m->queue), m, what, reason);
+}
+
+static bool
+on_queue_idle(void *arg, struct owner_queue *oq)
+{
+	struct dqueue *q = owner_queue_role(oq);
+
+	(void)arg;
+	if (q == NULL)
+		return true;
+	if (q->nconns > 0 || q->in_hand > 0 || q->errands > 0)
+		return false;
+	owner_queue_set_role(oq, NULL);
+	dqueue_free(q);
+	return true;
+}
+
+static enum owner_in_doubt
+on_in_doubt(void *arg, struct owner_queue *oq)
+{
+	struct delivery *d = arg;
+
+	(void)oq;
+	switch (conf_int(conf_global(d->conf), OPT_IN_DOUBT)) {
+	case IN_DOUBT_HOLD:
+		return OWNER_DOUBT_HOLD;
+	case IN_DOUBT_DONE:
+		return OWNER_DOUBT_END;
+	default:
+		return OWNER_DOUBT_RETRY;
+	}
+}
+
+static bool
+on_suspended(void *arg, struct owner_queue *oq)
+{
+	struct delivery *d = arg;
+
+	return conf_bool(conf_sending(d->conf, owner_queue_binding(oq), owner_queue_domain(oq)), OPT_SUSPEND_DELIVERY);
+}
+
+static const struct owner_ops ops = {
+	.queue_ready = on_queue_ready,
+	.errand = on_errand,
+	.queue_idle = on_queue_idle,
+	.in_doubt = on_in_doubt,
+	.suspended = on_suspended,
+};
+
+/* ---- life ---- */
+
+struct delivery *
+delivery_new(const struct delivery_env *env)
+{
+	struct delivery *d = mem_zalloc(sizeof(*d));
+
+	d->env = *env;
+	d->conf = env->conf;
+	d->own = mem_array(NULL, env->own_n + 1, sizeof(d->own[0]));
+	for (size_t i = 0; i < env->own_n; i++)
+		d->own[i] = env->own[i];
+	d->hosts = host_memory_new();
+	d->route_env =
+		(struct route_env){ .loop = env->loop, .resolver = env->resolver, .own = delivery_own, .arg = d };
+	d->slot = env->area == NULL ? NULL : shm_slot(env->area, env->slot);
+	TAILQ_INIT(&d->queues);
+	TAILQ_INIT(&d->jobs);
+	owner_set_ops(env->owner, &ops, d);
+	return d;
+}
+
+/* Jobs that wait go back; those on a connection, or with a record on its way, are finished. */
+void
+delivery_drain(struct delivery *d)
+{
+	struct dqueue *q;
+	struct dconn *c, *next;
+
+	d->draining = true;
+	TAILQ_FOREACH(q, &d->queues, link)
+	{
+		dqueue_hold_off(q, 0);
+		TAILQ_FOREACH_SAFE(c, &q->conns, link, next)
+		{
+			if (c->client != NULL)
+				smtp_client_quit(c->client);
+			else
+				dconn_free(c);
+		}
+	}
+	delivery_room(d);
+}
+
+bool
+delivery_idle(const struct delivery *d)
+{
+	return d->njobs == 0;
+}
+
+void
+delivery_free(struct delivery **dp)
+{
+	struct delivery *d = *dp;
+	struct dqueue *q;
+	struct job *j;
+
+	if (d == NULL)
+		return;
+	d->draining = true;
+	owner_set_ops(d->env.owner, NULL, NULL);
+	TAILQ_FOREACH(q, &d->queues, link)
+	{
+		while (!TAILQ_EMPTY(&q->conns))
+			dconn_free(TAILQ_FIRST(&q->conns));
+	}
+	while ((j = TAILQ_FIRST(&d->jobs)) != NULL)
+		job_free(j);
+	while ((q = TAILQ_FIRST(&d->queues)) != NULL) {
+		owner_queue_set_role(q->oq, NULL);
+		dqueue_free(q);
+	}
+	loop_later_cancel(d->env.loop, &d->room);
+	host_memory_free(&d->hosts);
+	free(d->own);
+	free(d);
+	*dp = NULL;
+}
+
+void
+delivery_set_conf(struct delivery *d, struct conf *conf)
+{
+	d->conf = conf;
+}
+
+void
+delivery_counts(const struct delivery *d, struct delivery_counts *out)
+{
+	const struct dqueue *q;
+
+	*out = (struct delivery_counts){ .connections = d->nconns, .in_work = d->njobs, .resolving = d->resolving };
+	TAILQ_FOREACH(q, &d->queues, link)
+	out->idle += q->nidle;
+}
+
+void
+delivery_describe(const struct delivery *d, struct slice domain, struct bytes *out)
+{
+	const struct dqueue *q;
+	const struct dconn *c;
+
+	TAILQ_FOREACH(q, &d->queues, link)
+	{
+		if (!slice_ieq(q->domain, domain))
+			continue;
+		bytes_addf(out, "binding %.*s: %u connections (%u idle), %u messages in hand\n", (int)q->binding.n,
+			   q->binding.p, q->nconns, q->nidle, q->in_hand);
+		TAILQ_FOREACH(c, &q->conns, link)
+		dconn_describe(c, out);
+	}
+	host_memory_describe(d->hosts, loop_now(d->env.loop), out);
+}

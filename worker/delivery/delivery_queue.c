@@ -1,0 +1,221 @@
+/* delivery_queue.c - a queue at work: how many messages are taken from the owner, how many connections they get
+ * As many are in hand as there may be connections, and one more for each busy one, so that a connection that ends a
+ * message finds the next already read. */
+#include "worker/delivery/delivery_int.h"
+
+#include <stdlib.h>
+
+#include "shm/base/mem.h"
+#include "shm/shm_limits.h"
+
+enum { PERMIT_RETRY_MS = 200 };
+
+struct dqueue *
+dqueue_of(struct delivery *d, struct owner_queue *oq)
+{
+	struct dqueue *q = owner_queue_role(oq);
+
+	if (q != NULL)
+		return q;
+	q = mem_zalloc(sizeof(*q));
+	q->d = d;
+	q->oq = oq;
+	q->binding = owner_queue_binding(oq);
+	q->domain = owner_queue_domain(oq);
+	q->permit = limit_key("binding_domain", q->binding, q->domain);
+	TAILQ_INIT(&q->waiting);
+	TAILQ_INIT(&q->idle);
+	TAILQ_INIT(&q->conns);
+	TAILQ_INSERT_TAIL(&d->queues, q, link);
+	owner_queue_set_role(oq, q);
+	return q;
+}
+
+void
+dqueue_free(struct dqueue *q)
+{
+	loop_timer_stop(q->d->env.loop, &q->retry);
+	TAILQ_REMOVE(&q->d->queues, q, link);
+	free(q);
+}
+
+static unsigned
+max_conns(const struct dqueue *q)
+{
+	int64_t max = conf_int(delivery_view(q->d, q), OPT_MAX_OUTBOUND_CONNECTIONS);
+
+	if (max < 0 || max > CONNS_UNLIMITED)
+		max = CONNS_UNLIMITED;
+	if (loop_now(q->d->env.loop) < q->soft_until && max > q->greeted)
+		max = q->greeted;
+	return (unsigned)max;
+}
+
+/* How many messages more there are hands for. */
+static unsigned
+room_for(const struct dqueue *q)
+{
+	unsigned max = max_conns(q), busy = q->nconns - q->nidle - q->nconnecting;
+	unsigned most = max + (busy < max ? busy : max);
+
+	if (!q->proven && most > PROBES * 4)
+		most = PROBES * 4;
+	return most > q->in_hand ? most - q->in_hand : 0;
+}
+
+/* As many as the rate lets through now, at most n. */
+static unsigned
+throttle(struct dqueue *q, unsigned n)
+{
+	const struct conf_view *v = delivery_view(q->d, q);
+	struct conf_rate rate = conf_rate(v, OPT_OUTBOUND_THROTTLE_MESSAGES);
+	uint64_t origin = conf_origin(v, OPT_OUTBOUND_THROTTLE_MESSAGES);
+	usec_t now = loop_now(q->d->env.loop), again = 0;
+	unsigned got = 0;
+	uint64_t key;
+
+	if (rate.n == 0 || q->d->env.limits == NULL)
+		return n;
+	key = limit_key("outbound_throttle_messages", slice_of(&origin, sizeof(origin)), SLICE(""));
+	while (got < n && bucket_take(q->d->env.limits, key, rate.n, rate.seconds, now, &again))
+		got++;
+	if (got < n && again > now) {
+		q->wait_until = again;
+		owner_wait(q->oq, again);
+	}
+	return got;
+}
+
+static void
+unthrottle(struct dqueue *q, unsigned n)
+{
+	const struct conf_view *v = delivery_view(q->d, q);
+	struct conf_rate rate = conf_rate(v, OPT_OUTBOUND_THROTTLE_MESSAGES);
+	uint64_t origin = conf_origin(v, OPT_OUTBOUND_THROTTLE_MESSAGES);
+	uint64_t key;
+
+	if (rate.n == 0 || q->d->env.limits == NULL)
+		return;
+	key = limit_key("outbound_throttle_messages", slice_of(&origin, sizeof(origin)), SLICE(""));
+	while (n-- > 0)
+		bucket_give(q->d->env.limits, key, loop_now(q->d->env.loop));
+}
+
+bool
+dqueue_refill(struct dqueue *q)
+{
+	struct delivery *d = q->d;
+	struct owner_msg *msgs[TAKE_BATCH];
+	unsigned want;
+
+	while (!d->draining && loop_now(d->env.loop) >= q->wait_until && (want = room_for(q)) > 0) {
+		size_t ready = owner_queue_ready(q->oq), got;
+
+		if (d->njobs >= JOBS_MAX || d->bytes >= BYTES_MAX) {
+			d->full = true;
+			return false;
+		}
+		want = want < TAKE_BATCH ? want : TAKE_BATCH;
+		want = want < ready ? want : (unsigned)ready;
+		want = want == 0 ? 0 : throttle(q, want);
+		if (want == 0)
+			break;
+		got = owner_take(q->oq, want, msgs);
+		if (got < want)
+			unthrottle(q, want - (unsigned)got);
+		for (size_t i = 0; i < got; i++)
+			(void)job_new(q, msgs[i]);
+		if (got == 0)
+			break;
+	}
+	return true;
+}
+
+struct job *
+dqueue_next(struct dqueue *q)
+{
+	struct job *j = TAILQ_FIRST(&q->waiting);
+
+	if (j != NULL) {
+		TAILQ_REMOVE(&q->waiting, j, link);
+		q->nwaiting--;
+		j->state = JOB_SENDING;
+	}
+	return j;
+}
+
+void
+dqueue_job_ready(struct dqueue *q, struct job *j)
+{
+	struct dconn *c = TAILQ_FIRST(&q->idle);
+
+	j->state = JOB_WAITING;
+	TAILQ_INSERT_TAIL(&q->waiting, j, link);
+	q->nwaiting++;
+	if (c != NULL)
+		dconn_serve(c);
+	else
+		dqueue_connect(q);
+}
+
+void
+dqueue_job_gone(struct dqueue *q, struct job *j)
+{
+	if (j->state == JOB_WAITING) {
+		TAILQ_REMOVE(&q->waiting, j, link);
+		q->nwaiting--;
+	}
+}
+
+static void
+on_retry(void *arg)
+{
+	dqueue_connect(arg);
+}
+
+void
+dqueue_connect(struct dqueue *q)
+{
+	struct delivery *d = q->d;
+
+	while (!d->draining && q->nwaiting > q->nidle + q->nconnecting && q->nconns < max_conns(q)) {
+		if (!q->proven && q->nconnecting >= PROBES)
+			return;
+		if (d->nconns < CONNS_MAX && dconn_new(q) != NULL)
+			continue;
+		/* Somebody else holds what we may have: an owner before us, whose connections are ending. */
+		if (q->nconns == 0)
+			loop_timer_set(d->env.loop, &q->retry, loop_now(d->env.loop) + PERMIT_RETRY_MS * USEC_PER_MS,
+				       on_retry, q);
+		return;
+	}
+}
+
+void
+dqueue_fail_waiting(struct dqueue *q, const struct dconn *c, enum smtp_stage stage, struct slice text)
+{
+	struct smtp_result r = { .how = SMTP_REPLY, .internal = true, .stage = stage, .text = text };
+	TAILQ_HEAD(, job) failed = TAILQ_HEAD_INITIALIZER(failed);
+	struct job *j;
+
+	r.code = text.n >= 3 ? (text.p[0] - '0') * 100 : 451;
+	while ((j = dqueue_next(q)) != NULL)
+		TAILQ_INSERT_TAIL(&failed, j, link);
+	while ((j = TAILQ_FIRST(&failed)) != NULL) {
+		TAILQ_REMOVE(&failed, j, link);
+		job_settle(j, c, &r);
+	}
+}
+
+void
+dqueue_hold_off(struct dqueue *q, usec_t until)
+{
+	struct job *j;
+
+	if (until > 0) {
+		q->wait_until = until;
+		owner_wait(q->oq, until);
+	}
+	while ((j = TAILQ_FIRST(&q->waiting)) != NULL)
+		job_release(j, 0);
+}
