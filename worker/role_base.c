@@ -123,11 +123,15 @@ void
 role_base_open(struct role_base *b, eclog_run *run, void *run_arg)
 {
 	const struct conf_view *v = conf_stanza(b->env->conf, IN_EC_LOGGER);
-	struct eclog_conf log = { .run = run, .run_arg = run_arg, .panic_to_stderr = b->env->foreground,
-		.receptions = conf_bool(v, OPT_LOG_RECEPTIONS), .deliveries = conf_bool(v, OPT_LOG_DELIVERIES),
-		.transient_failures = conf_bool(v, OPT_LOG_TRANSIENT_FAILURES),
-		.permanent_failures = conf_bool(v, OPT_LOG_PERMANENT_FAILURES),
-		.rejections = conf_bool(v, OPT_LOG_REJECTIONS), .errors = conf_bool(v, OPT_LOG_ERRORS) };
+	struct eclog_conf log = { .run = run,
+				  .run_arg = run_arg,
+				  .panic_to_stderr = b->env->foreground,
+				  .receptions = conf_bool(v, OPT_LOG_RECEPTIONS),
+				  .deliveries = conf_bool(v, OPT_LOG_DELIVERIES),
+				  .transient_failures = conf_bool(v, OPT_LOG_TRANSIENT_FAILURES),
+				  .permanent_failures = conf_bool(v, OPT_LOG_PERMANENT_FAILURES),
+				  .rejections = conf_bool(v, OPT_LOG_REJECTIONS),
+				  .errors = conf_bool(v, OPT_LOG_ERRORS) };
 
 	_Static_assert((int)ECLOG_FILES == (int)ROLE_LOGS, "one order of logs");
 	for (int i = 0; i < ECLOG_FILES; i++)

@@ -18,8 +18,8 @@ struct role_base {
 	/* the role's, before role_base_open */
 	struct role_env *env;
 	void (*on_drain)(void *arg, unsigned seconds); /* finish what is in work, then role_base_drained */
-	void (*on_stop)(void *arg);		       /* now; NULL: the loop is stopped */
-	req_on_request *on_request;		       /* NULL: nothing else is asked of this role */
+	void (*on_stop)(void *arg);                    /* now; NULL: the loop is stopped */
+	req_on_request *on_request;                    /* NULL: nothing else is asked of this role */
 	void *arg;
 	/* the base's */
 	struct loop *loop;

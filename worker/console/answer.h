@@ -1,7 +1,7 @@
 /* answer.h - what a command says, once for people and once for programs
  * A verb adds fields and tables; the answer renders them as aligned text or, with --json, as one JSON object (fields by
- * name, a table as an array of objects). Strings that are not UTF-8 come out with U+FFFD in JSON, control characters are
- * made visible in text. Owner: the command. No errors. */
+ * name, a table as an array of objects). Strings that are not UTF-8 come out with U+FFFD in JSON, control characters
+ * are made visible in text. Owner: the command. No errors. */
 #ifndef WORKER_CONSOLE_ANSWER_H
 #define WORKER_CONSOLE_ANSWER_H
 

@@ -35,7 +35,7 @@ struct console {
 	struct listener {
 		struct ev_io io;
 		struct console *console;
-	} *listeners;
+	} * listeners;
 	TAILQ_HEAD(, session) sessions;
 	unsigned nsessions;
 	bool draining;
@@ -48,16 +48,16 @@ struct command {
 	struct slice words[COMMAND_WORDS]; /* in line; without the verb's own */
 	unsigned nwords;
 	struct answer answer;
-	unsigned waiting;   /* answers of other processes still to come */
-	enum err worst;     /* of those that came */
-	struct bytes reply; /* what they said */
+	unsigned waiting;                  /* answers of other processes still to come */
+	enum err worst;                    /* of those that came */
+	struct bytes reply;                /* what they said */
 	void (*finish)(struct command *c); /* when the last one is there; NULL: their text is the answer */
-	void *own;          /* the verb's; freed with the command */
+	void *own;                         /* the verb's; freed with the command */
 };
 
 struct verb {
-	const char *words;  /* "message details": the longest match wins */
-	const char *usage;  /* its arguments */
+	const char *words; /* "message details": the longest match wins */
+	const char *usage; /* its arguments */
 	const char *help;
 	unsigned least, most;
 	enum err (*run)(struct command *c);

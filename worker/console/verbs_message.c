@@ -35,7 +35,8 @@ find_row(struct command *c, msgid_t id, struct index_row **out)
 	index_end(&t);
 	id_text(id, text);
 	if (e == ERR_NOTFOUND)
-		return command_refuse(c, e, "%s is not queued: delivered, failed, or never here (see the mainlog)", text);
+		return command_refuse(c, e, "%s is not queued: delivered, failed, or never here (see the mainlog)",
+				      text);
 	return e == OK ? OK : command_refuse(c, e, "the index cannot be read: %s", err_text(e));
 }
 
@@ -43,7 +44,7 @@ find_row(struct command *c, msgid_t id, struct index_row **out)
 
 struct wish {
 	enum ask_verb verb;
-	unsigned word;	     /* which one is the id */
+	unsigned word; /* which one is the id */
 	const char *reason;
 	unsigned states;     /* mask of row states it makes sense for; 0: all */
 	const char *refusal; /* said for the others */
@@ -110,8 +111,9 @@ wish(struct command *c, const struct wish *w)
 enum err
 verb_message_retry(struct command *c)
 {
-	return wish(c, &(struct wish){ .verb = ASK_RETRY, .states = 1u << ROW_QUEUED | 1u << ROW_DOUBT,
-			       .refusal = "only a queued message can be retried" });
+	return wish(c, &(struct wish){ .verb = ASK_RETRY,
+				       .states = 1u << ROW_QUEUED | 1u << ROW_DOUBT,
+				       .refusal = "only a queued message can be retried" });
 }
 
 enum err
@@ -121,43 +123,51 @@ verb_message_fail(struct command *c)
 
 	if (c->nwords != 1u + quiet)
 		return command_refuse(c, ERR_SYNTAX, "usage: message fail [quiet] ID");
-	return wish(c, &(struct wish){ .verb = quiet ? ASK_FAIL_QUIET : ASK_FAIL, .word = quiet,
-			       .reason = "554 manually failed." });
+	return wish(c, &(struct wish){ .verb = quiet ? ASK_FAIL_QUIET : ASK_FAIL,
+				       .word = quiet,
+				       .reason = "554 manually failed." });
 }
 
 enum err
 verb_indoubt_retry(struct command *c)
 {
-	return wish(c, &(struct wish){ .verb = ASK_RELEASE, .states = 1u << ROW_DOUBT | 1u << ROW_HELD,
-			       .refusal = "not in doubt" });
+	return wish(c, &(struct wish){ .verb = ASK_RELEASE,
+				       .states = 1u << ROW_DOUBT | 1u << ROW_HELD,
+				       .refusal = "not in doubt" });
 }
 
 enum err
 verb_indoubt_hold(struct command *c)
 {
-	return wish(c, &(struct wish){ .verb = ASK_HOLD, .reason = "in doubt, held by the operator",
-			       .states = 1u << ROW_DOUBT, .refusal = "not in doubt" });
+	return wish(c, &(struct wish){ .verb = ASK_HOLD,
+				       .reason = "in doubt, held by the operator",
+				       .states = 1u << ROW_DOUBT,
+				       .refusal = "not in doubt" });
 }
 
 enum err
 verb_indoubt_done(struct command *c)
 {
-	return wish(c, &(struct wish){ .verb = ASK_DONE, .states = 1u << ROW_DOUBT | 1u << ROW_HELD,
-			       .refusal = "not in doubt" });
+	return wish(c, &(struct wish){ .verb = ASK_DONE,
+				       .states = 1u << ROW_DOUBT | 1u << ROW_HELD,
+				       .refusal = "not in doubt" });
 }
 
 enum err
 verb_quarantine_release(struct command *c)
 {
-	return wish(c, &(struct wish){ .verb = ASK_RELEASE, .states = 1u << ROW_QUARANTINED | 1u << ROW_HELD,
-			       .refusal = "not set aside" });
+	return wish(c, &(struct wish){ .verb = ASK_RELEASE,
+				       .states = 1u << ROW_QUARANTINED | 1u << ROW_HELD,
+				       .refusal = "not set aside" });
 }
 
 enum err
 verb_quarantine_drop(struct command *c)
 {
-	return wish(c, &(struct wish){ .verb = ASK_DROP, .reason = "550 5.7.1 dropped by the operator",
-			       .states = 1u << ROW_QUARANTINED | 1u << ROW_HELD, .refusal = "not set aside" });
+	return wish(c, &(struct wish){ .verb = ASK_DROP,
+				       .reason = "550 5.7.1 dropped by the operator",
+				       .states = 1u << ROW_QUARANTINED | 1u << ROW_HELD,
+				       .refusal = "not set aside" });
 }
 
 /* ---- a whole domain: every worker does its part */
@@ -339,8 +349,8 @@ doubts(struct command *c)
 static enum err
 asides(struct command *c)
 {
-	static const char *const columns[] = { "id", "state", "deaths", "binding", "domain", "sender", "recipient",
-		"reason" };
+	static const char *const columns[] = { "id",     "state",  "deaths",    "binding",
+					       "domain", "sender", "recipient", "reason" };
 	struct index_row page[PAGE];
 	msgid_t after = 0;
 	size_t n, listed = 0;

@@ -6,7 +6,7 @@
 #include "worker/console/console_int.h"
 
 enum {
-	PAGE = 256,	      /* rows of one look into the map */
+	PAGE = 256,           /* rows of one look into the map */
 	COUNT_MOST = 1000000, /* keys that are counted one by one before "at least" is good enough */
 	MAILQ_LIMIT = 20,
 	QUEUES_MOST = 100000, /* queues that one question walks through */
@@ -45,8 +45,9 @@ count_due(struct index_txn *t, uint64_t queue, usec_t now)
 			continue;
 		}
 		/* The rest of this priority is not due: on to the next lower one. */
-		key = (struct index_queue_key){ .queue = queue, .priority = keys[i].priority, .due = INT64_MAX,
-			.id = UINT64_MAX };
+		key = (struct index_queue_key){
+			.queue = queue, .priority = keys[i].priority, .due = INT64_MAX, .id = UINT64_MAX
+		};
 	}
 	return due;
 }
@@ -58,8 +59,13 @@ line_from(struct index_txn *t, const struct index_queue *q, struct line *out)
 	uint64_t due = q->wake > clock_real() ? 0 : count_due(t, q->queue, clock_real());
 
 	due = due > waiting ? waiting : due;
-	*out = (struct line){ .queue = q->queue, .binding = slice_dup(q->binding), .domain = slice_dup(q->domain),
-		.counts = q->counts, .active = due + q->counts.in[ROW_WORK], .delayed = waiting - due, .wake = q->wake };
+	*out = (struct line){ .queue = q->queue,
+			      .binding = slice_dup(q->binding),
+			      .domain = slice_dup(q->domain),
+			      .counts = q->counts,
+			      .active = due + q->counts.in[ROW_WORK],
+			      .delayed = waiting - due,
+			      .wake = q->wake };
 }
 
 static void
@@ -139,14 +145,15 @@ group_of(struct command *c, struct slice binding)
 	size_t i;
 
 	return conf_binding_find(c->console->env->conf, binding, &i) ? conf_binding_group(c->console->env->conf, i)
-								      : "default";
+								     : "default";
 }
 
 static void
 print_lines(struct command *c, const struct line *lines, size_t n, const char *none)
 {
-	static const char *const columns[] = { "binding_group", "binding", "domain", "active", "delayed", "in_work",
-		"in_doubt", "held", "quarantined", "bytes", "next" };
+	static const char *const columns[] = { "binding_group", "binding", "domain",   "active",
+					       "delayed",       "in_work", "in_doubt", "held",
+					       "quarantined",   "bytes",   "next" };
 	struct answer *a = &c->answer;
 
 	answer_table(a, "queues", columns, sizeof columns / sizeof columns[0]);
@@ -177,7 +184,8 @@ read_filter(struct command *c, struct filter *f)
 	for (unsigned i = 0; i < c->nwords; i += 2) {
 		uint64_t limit;
 		if (i + 1 == c->nwords)
-			return command_refuse(c, ERR_SYNTAX, "'%.*s' lacks its value", (int)c->words[i].n, c->words[i].p);
+			return command_refuse(c, ERR_SYNTAX, "'%.*s' lacks its value", (int)c->words[i].n,
+					      c->words[i].p);
 		if (command_word_is(c, i, "-d") || command_word_is(c, i, "--domain"))
 			f->domains[f->ndomains++] = c->words[i + 1];
 		else if (command_word_is(c, i, "-b") || command_word_is(c, i, "--binding"))
@@ -186,7 +194,8 @@ read_filter(struct command *c, struct filter *f)
 			 slice_u64(c->words[i + 1], QUEUES_MOST, &limit))
 			f->limit = limit;
 		else
-			return command_refuse(c, ERR_SYNTAX, "usage: mailq [-d DOMAIN ...] [-b BINDING ...] [-l LIMIT]");
+			return command_refuse(c, ERR_SYNTAX,
+					      "usage: mailq [-d DOMAIN ...] [-b BINDING ...] [-l LIMIT]");
 	}
 	return OK;
 }
@@ -327,7 +336,9 @@ suspension_text(struct command *c, struct slice name)
 
 	if (state_binding_get(c->console->state, name, &b) != OK)
 		return "as configured";
-	return b.suspension == STATE_SUSPENDED ? "suspended" : b.suspension == STATE_RESUMED ? "resumed" : "as configured";
+	return b.suspension == STATE_SUSPENDED ? "suspended"
+	       : b.suspension == STATE_RESUMED ? "resumed"
+					       : "as configured";
 }
 
 static void
@@ -346,8 +357,8 @@ binding_row(struct command *c, struct slice name, const struct index_counts *n)
 static enum err
 binding_rows(struct command *c)
 {
-	static const char *const columns[] = { "binding_group", "binding", "delivery", "queued", "in_work", "in_doubt",
-		"held", "quarantined", "bytes" };
+	static const char *const columns[] = { "binding_group", "binding", "delivery",    "queued", "in_work",
+					       "in_doubt",      "held",    "quarantined", "bytes" };
 	const struct conf *conf = c->console->env->conf;
 	struct index_txn *t;
 	enum err e = command_begin(c, &t);
@@ -424,8 +435,8 @@ verb_ledger(struct command *c)
 static void
 summary_processes(struct command *c)
 {
-	static const char *const columns[] = { "slot", "role", "pid", "generation", "state", "sessions_in",
-		"sessions_out" };
+	static const char *const columns[] = { "slot",  "role",        "pid",         "generation",
+					       "state", "sessions_in", "sessions_out" };
 	static const char *const states[] = { "free", "starting", "serving", "draining" };
 	struct answer *a = &c->answer;
 

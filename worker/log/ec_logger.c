@@ -18,6 +18,7 @@ struct file {
 
 struct eclog {
 	struct eclog_conf conf;
+	pthread_t loop;       /* whose lines may be handed to conf.run */
 	pthread_mutex_t lock; /* guards what follows; held for copies only, never for a write */
 	struct file file[ECLOG_FILES];
 	bool scheduled;
@@ -32,6 +33,7 @@ eclog_new(const struct eclog_conf *conf)
 	struct eclog *l = mem_zalloc(sizeof *l);
 
 	l->conf = *conf;
+	l->loop = pthread_self();
 	if (l->conf.backlog == 0)
 		l->conf.backlog = BACKLOG_DEFAULT;
 	pthread_mutex_init(&l->lock, NULL);
@@ -189,19 +191,19 @@ static void
 add_line(struct eclog *l, enum eclog_file file, struct slice line)
 {
 	struct file *f = &l->file[file];
-	bool schedule;
+	bool here = l->conf.run == NULL || !pthread_equal(pthread_self(), l->loop), schedule;
 
 	pthread_mutex_lock(&l->lock);
 	if (f->fd >= 0 && f->waiting.n + line.n <= l->conf.backlog)
 		bytes_add_slice(&f->waiting, line);
 	else if (f->fd >= 0)
 		l->lost++;
-	schedule = f->waiting.n > 0 && !l->scheduled && l->conf.run != NULL;
+	schedule = f->waiting.n > 0 && !l->scheduled && !here;
 	l->scheduled = l->scheduled || schedule;
 	pthread_mutex_unlock(&l->lock);
 	if (schedule)
 		l->conf.run(l->conf.run_arg, writer_job, l);
-	else if (l->conf.run == NULL)
+	else if (here)
 		eclog_flush(l);
 }
 

@@ -29,8 +29,14 @@ static const struct opt_row rows[] = {
 	LOG_WANTED(OPT_LOG_PERMANENT_FAILURES, "log_permanent_failures", "a line for each bounce or expiry"),
 	LOG_WANTED(OPT_LOG_REJECTIONS, "log_rejections", "the rejection log"),
 	LOG_WANTED(OPT_LOG_ERRORS, "log_errors", "the error log"),
-	{ .id = OPT_HEARTBEAT, .name = "heartbeat", .type = OPT_SECONDS, .def = "60", .min = 0, .max = 86400,
-		.scopes = IN_EC_LOGGER, .help = "Seconds between marks in message and rejection log; 0 writes none." },
+	{ .id = OPT_HEARTBEAT,
+	  .name = "heartbeat",
+	  .type = OPT_SECONDS,
+	  .def = "60",
+	  .min = 0,
+	  .max = 86400,
+	  .scopes = IN_EC_LOGGER,
+	  .help = "Seconds between marks in message and rejection log; 0 writes none." },
 };
 
 const struct opt_table ec_logger_options = OPT_TABLE(rows);
