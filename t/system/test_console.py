@@ -1,0 +1,123 @@
+"""The console: every verb on a queue that is known."""
+import json
+
+import pytest
+from lib.impetus import wait_until
+from lib.smtp import Client
+
+DOWN = 'gateway = "127.0.0.1"\nremote_smtp_port = 1'
+
+
+@pytest.fixture
+def queue(make):
+    """Three messages to example.com, one to sub.example.com, none of which can be delivered."""
+    m = make(routing=DOWN, extra='Binding "out1" { bind_address = "127.0.0.1" }')
+    ids = []
+    with Client(m.port) as c:
+        c.greet()
+        for rcpt in ("a@example.com", "b@example.com", "c@example.com", "d@sub.example.com"):
+            code, text = c.mail("s@source.test", [rcpt], b"Subject: to %s\r\n\r\nthe body\r\n" % rcpt.encode())
+            assert code == 250
+            ids.append(text.split()[-1])
+    wait_until(lambda: sum(q["delayed"] for q in m.json("mailq")["queues"]) == 4, what="four delayed")
+    return m, ids
+
+
+def test_mailq_and_its_filters(queue):
+    m, _ = queue
+    rows = m.json("mailq")["queues"]
+    assert [(q["domain"], q["delayed"], q["binding_group"], q["binding"]) for q in rows] == \
+        [("example.com", 3, "default", "default"), ("sub.example.com", 1, "default", "default")]
+    assert len(m.json("mailq", "-l", "1")["queues"]) == 1
+    assert [q["domain"] for q in m.json("mailq", "-d", "SUB.example.com")["queues"]] == ["sub.example.com"]
+    assert m.json("mailq", "-b", "out1")["queues"] == []
+    text = m.ctl("mailq")
+    assert "example.com" in text and "delayed" in text
+
+
+def test_domain_active_delayed_binding(queue):
+    m, _ = queue
+    d = m.json("domain", "example.com")
+    assert d["queues"][0]["delayed"] == 3
+    assert [(r["domain"], r["delayed"]) for r in m.json("delayed", "0")["domains"]] == [("example.com", 3), ("sub.example.com", 1)]
+    assert m.json("delayed", "1")["total_delayed"] == 4 and m.json("active", "0")["total_active"] == 0
+    rows = {b["binding"]: b for b in m.json("binding", "summary")["bindings"]}
+    assert rows["default"]["queued"] == 4 and rows["out1"]["queued"] == 0
+
+
+def test_message_details_retry_fail(queue):
+    m, ids = queue
+    d = m.json("message", "details", ids[0])
+    assert (d["id"], d["recipient"], d["sender"], d["state"], d["batch"] != "") == \
+        (ids[0], "a@example.com", "s@source.test", "queued", True)
+    full = m.ctl("message", "details", "full", ids[0])
+    assert "the body" in full and "Subject: to a@example.com" in full and "Received:" in full
+    tries = d["tries"]
+    m.ctl("message", "retry", ids[0])
+    wait_until(lambda: m.json("message", "details", ids[0])["tries"] > tries, what="one try more")
+    m.ctl("message", "fail", "quiet", ids[1])
+    wait_until(lambda: m.json("ledger")["bounced"] == 1, what="a failed message")
+    assert "is not queued" in ctl_refused(m, "message", "details", ids[1])
+    m.ctl("message", "fail", ids[2])
+    wait_until(lambda: m.json("ledger")["generated"] == 1, what="a notice")
+    assert m.json("ledger")["difference"] == 0
+
+
+def test_fail_domain(queue):
+    m, _ = queue
+    m.ctl("fail", "domain", "quiet", "example.com")
+    wait_until(lambda: m.json("ledger")["bounced"] == 3, what="three failed")
+    assert [q["domain"] for q in m.json("mailq")["queues"]] == ["sub.example.com"]
+
+
+def test_a_suspended_binding_stays_suspended(make, sink):
+    m = make(sink.port)
+    m.ctl("binding", "suspend", "default")
+    with Client(m.port) as c:
+        c.greet()
+        assert c.mail("s@source.test", ["r@example.com"], b"Subject: x\r\n\r\nx\r\n")[0] == 250
+    m.stop()
+    m.start()
+    row = [b for b in m.json("binding", "summary")["bindings"] if b["binding"] == "default"][0]
+    assert row["delivery"] == "suspended" and row["queued"] == 1 and not sink.mails
+    m.ctl("binding", "resume", "default")
+    sink.wait(1)
+
+
+def test_words_that_are_off(queue):
+    m, _ = queue
+    for words, want in ((["nosuch"], "unknown command"), (["message", "details", "xx"], "no message id"),
+                        (["message", "details", "00/00-00000-00000001"], "is not queued"), (["mailq", "-l"], "lacks its value"),
+                        (["active"], "usage: active"), (["binding", "suspend", "nosuch"], "no binding")):
+        assert want in ctl_refused(m, *words), words
+
+
+def ctl_refused(m, *words):
+    import subprocess
+    r = subprocess.run([str(m.build / "impetusctl"), "-s", str(m.control), *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                       text=True, timeout=30)
+    assert r.returncode == 1, (words, r)
+    return r.stderr
+
+
+def test_one_session_takes_many_commands(queue):
+    m, _ = queue
+    out = m.ctl(stdin="version\nhelp mailq\nledger\n")
+    assert "version" in out and "LIMIT" in out and "accepted" in out
+
+
+def test_every_read_has_json(queue):
+    m, ids = queue
+    for words in (["version"], ["summary"], ["mailq"], ["domain", "example.com"], ["active", "0"], ["delayed", "0"],
+                  ["message", "details", ids[0]], ["message", "details", "full", ids[0]], ["binding", "summary"], ["ledger"],
+                  ["indoubt", "list"], ["quarantine", "list"], ["quarantine", "show", ids[0]], ["help"]):
+        assert isinstance(json.loads(m.ctl("--json", *words)), dict), words
+
+
+def test_reload_and_reopen_and_shutdown(make, sink):
+    m = make(sink.port)
+    m.ctl("reopen", "logs")
+    m.ctl("config", "reload")
+    m.ctl("shutdown")
+    assert m.proc.wait(30) == 0
+    m.proc = None
