@@ -93,6 +93,15 @@ run-units: $(UNITS)
 .PHONY: FORCE
 FORCE:
 
+# Small programs of the tests' own: t/tools/X.c.
+TOOLS := $(patsubst %.c,$(O)/%,$(wildcard t/tools/*.c))
+.PHONY: tools
+tools: $(TOOLS)
+$(TOOLS): $(O)/%: $(O)/obj/%.o
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $< $(LIBS)
+
 # ---- what people call
 
 .PHONY: run check check-asan crash bench fuzz tidy format install need-build

@@ -51,16 +51,33 @@ rule_parse(const char *text, struct rule *r)
 }
 
 static void
-setup(void)
+rules_take(const char *text)
 {
-	char *text = getenv("IMPETUS_FAULT"), *copy, *save = NULL;
+	char *copy, *save = NULL;
 
+	memset(rules, 0, sizeof rules);
+	rules_n = 0;
 	if (text == NULL || (copy = strdup(text)) == NULL)
 		return;
 	for (char *t = strtok_r(copy, ",", &save); t != NULL && rules_n < RULES_MAX; t = strtok_r(NULL, ",", &save))
 		if (rule_parse(t, &rules[rules_n]))
 			rules_n++;
 	free(copy);
+}
+
+static void
+setup(void)
+{
+	rules_take(getenv("IMPETUS_FAULT"));
+}
+
+void
+fault_set(const char *text)
+{
+	pthread_once(&once, setup);
+	pthread_mutex_lock(&lock);
+	rules_take(text);
+	pthread_mutex_unlock(&lock);
 }
 
 static bool
@@ -101,6 +118,15 @@ fault_point(const char *name)
 {
 	if (rule_hit(name, false) != NULL && only_one_dies())
 		kill(getpid(), SIGKILL);
+}
+
+void
+fault_word(const char *word, size_t n)
+{
+	const char *deadly = getenv("IMPETUS_FAULT_RCPT");
+
+	if (deadly != NULL && strlen(deadly) == n && memcmp(deadly, word, n) == 0)
+		abort();
 }
 
 int
