@@ -4,8 +4,9 @@
  * prepare() runs as the serving user but still outside the new root: open LMDB, directories, whatever has a path there.
  * run() is the loop; what it returns is the exit status. A role ends when the request channel says REQ_DRAIN (finish
  * what is in work) or REQ_STOP (at once), or when the channel ends (the master is gone: close listeners at once, end
- * within 5 s). Signals: TERM, INT, HUP, QUIT, USR1, USR2 and PIPE are ignored in children before run(); the master
- * speaks through the channel, and kills when that does not help.
+ * within 5 s). Signals: TERM, INT, HUP, QUIT, USR1 and PIPE are ignored in children before run(); the master
+ * speaks through the channel, and kills when that does not help. When the master dies, each child also gets
+ * SIGUSR2, on which it ends after 5 s whatever it does.
  * Owner: the child owns everything here until it exits; nothing is freed. Thread: the child's main thread. */
 #ifndef WORKER_ROLE_H
 #define WORKER_ROLE_H
@@ -19,15 +20,15 @@
 #include "shm/shm_area.h"
 #include "shm/shm_role.h"
 
-struct bundle; /* policy/: the scripts' source text, read before the chroot */
-struct conf;   /* policy/conf */
+struct conf;
+struct policy_bundle; /* the scripts' source text, read before the chroot */
 
 enum listener_kind { LISTENER_ESMTP, LISTENER_CONTROL };
 
 struct role_listener {
 	int fd; /* bound, listening, non-blocking, CLOEXEC */
 	enum listener_kind kind;
-	unsigned index; /* of its Listen among those of its kind, in configuration order */
+	size_t index; /* its place in the configuration: conf_listen_at, conf_receiving */
 	const char *text; /* as configured: "127.0.0.1:2525", "/run/impetus/control" */
 	struct sockaddr_storage addr; /* as bound: the true port, when 0 was asked for */
 	socklen_t addrlen;
@@ -44,13 +45,14 @@ struct role_env {
 	unsigned workers;        /* how many this generation has */
 	struct shm_area *area;
 	int request_fd;          /* non-blocking SOCK_SEQPACKET: hand it to req_channel_new(fd, slot) */
-	const struct conf *conf; /* as loaded by the master: immutable */
-	const struct bundle *bundle;
+	struct conf *conf;       /* as loaded by the master: immutable; views are remembered in it */
+	const struct policy_bundle *bundle;
 	const struct role_listener *listeners; /* those this role serves: workers ESMTP, console CONTROL */
 	unsigned nlisteners;
 	int log_fds[ROLE_LOGS];  /* append only; -1: not configured. REQ_LOGS brings new ones in this order */
 	const char *spool_path;  /* spoolbase: holds until the chroot */
-	int spool_dirfd;         /* the same directory, open; holds after it */
+	int spool_dirfd;         /* the same directory, open; holds after it. Never close it: as long as any process of
+	                          * this master has it, no other master begins with the spool */
 	const char *resolver;    /* text of the resolver file, "" when there is none */
 	uid_t uid;
 	gid_t gid;
