@@ -138,6 +138,8 @@ enum err fold_sweep(struct fold *f, usec_t now);
 /* ---- commit ---- */
 
 bool fold_dirty(const struct fold *f);
+/* A message as it is now, committed or not. Its slices hold until the fold goes on. ERR_NOTFOUND. */
+enum err fold_message(struct fold *f, msgid_t id, struct index_row *out);
 /* Bytes folded since the last commit; messages: rows to come minus rows to go. */
 uint64_t fold_tail(const struct fold *f, int64_t *messages);
 /* Hands the net effect to the world, meta last (keeper, scanned_at, highest_seg as given; the rest is the fold's). */

@@ -258,6 +258,19 @@ fold_dirty(const struct fold *f)
 	return f->dirty;
 }
 
+enum err
+fold_message(struct fold *f, msgid_t id, struct index_row *out)
+{
+	struct frow *r;
+	enum err e = frow_load(f, id, &r);
+
+	if (e == OK && r == NULL)
+		e = ERR_NOTFOUND;
+	if (e == OK)
+		*out = *r->now;
+	return e;
+}
+
 uint64_t
 fold_tail(const struct fold *f, int64_t *messages)
 {

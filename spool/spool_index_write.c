@@ -1,6 +1,5 @@
 #include "spool/spool_index_write.h"
 
-#include <bsd/sys/cdefs.h>
 #include <bsd/sys/tree.h>
 #include <stdlib.h>
 
@@ -42,7 +41,8 @@ delta_cmp(struct delta *a, struct delta *b)
 	return d != 0 ? d : a->binding.n < b->binding.n ? -1 : a->binding.n > b->binding.n;
 }
 
-RB_GENERATE_STATIC(delta_tree, delta, node, delta_cmp)
+RB_PROTOTYPE(delta_tree, delta, node, delta_cmp)
+RB_GENERATE(delta_tree, delta, node, delta_cmp)
 
 /* ---- begin ---- */
 

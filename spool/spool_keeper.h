@@ -9,6 +9,7 @@
 #ifndef SPOOL_SPOOL_KEEPER_H
 #define SPOOL_SPOOL_KEEPER_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -32,14 +33,17 @@ struct keeper_hooks {
 	void (*expired)(void *arg, const struct index_row *row);
 	/* A commit is durable: owners may want to look. */
 	void (*committed)(void *arg);
+	/* Called often while a turn is long: the process is alive and at work. */
+	void (*busy)(void *arg);
 	/* So much of the journals is not in the map yet: above the bound the writers are to slow down, then refuse. */
 	void (*tail)(void *arg, uint64_t bytes, int64_t messages);
 };
 
 struct keeper_conf {
-	int spool_fd;           /* the spool's folder; borrowed */
+	int spool_fd;           /* the spool's folder, which is the working folder too; borrowed */
 	const char *index_path; /* as in struct index_conf */
 	uint64_t index_size;    /* 0: default */
+	_Atomic uint32_t *highest; /* the shared count of segment numbers (shm_segment_highest); borrowed */
 	uint64_t writer;        /* of this process life */
 	uint8_t slot;
 	uint32_t generation;
@@ -63,7 +67,8 @@ enum err keeper_turn(struct keeper *k, usec_t now_mono, bool hurry, usec_t *agai
  * settled, what is over is reclaimed. For requests, a clean end, and tests. */
 enum err keeper_settle(struct keeper *k, usec_t now_mono);
 
-/* Commits so far; and is everything that stood on disk when `serial` was taken committed? For "commit now". */
+/* For "commit now": a serial, and whether everything that was synced when it was taken is committed. Call turns with
+ * hurry until it is. */
 uint64_t keeper_ask(struct keeper *k);
 bool keeper_answered(const struct keeper *k, uint64_t serial);
 
@@ -76,6 +81,6 @@ struct keeper_counts {
 	uint64_t doubts;
 	uint64_t damaged;                /* stretches found since the start */
 };
-void keeper_counts(const struct keeper *k, struct keeper_counts *out);
+void keeper_counts(struct keeper *k, struct keeper_counts *out);
 
 #endif
