@@ -1,5 +1,7 @@
 #include "master/master_options.h"
 
+#include "policy/conf/conf_word.h"
+
 #define IN_LISTENERS (IN_ESMTP_LISTENER | IN_CONTROL_LISTENER | IN_LISTEN)
 #define MIB          (INT64_C(1) << 20)
 #define GIB          (INT64_C(1) << 30)
@@ -8,6 +10,7 @@
 static const struct opt_row rows[] = {
 	{ .id = OPT_HOSTNAME,
 	  .name = "hostname",
+	  .check = conf_word_name,
 	  .type = OPT_STRING,
 	  .scopes = IN_GLOBAL,
 	  .side = SIDE_BOTH,
@@ -15,6 +18,7 @@ static const struct opt_row rows[] = {
 		  "says." },
 	{ .id = OPT_SPOOLBASE,
 	  .name = "spoolbase",
+	  .check = conf_word_path,
 	  .type = OPT_STRING,
 	  .def = "/var/spool/impetus",
 	  .scopes = IN_GLOBAL,
@@ -78,18 +82,21 @@ static const struct opt_row rows[] = {
 	  .help = "With less free space on the disk of the spool new mail is answered 452." },
 	{ .id = OPT_USER,
 	  .name = "user",
+	  .check = conf_word_name,
 	  .type = OPT_STRING,
 	  .def = "impetus",
 	  .scopes = IN_SECURITY,
 	  .help = "User name or number that serves when the daemon was started as root. It may not be root." },
 	{ .id = OPT_GROUP,
 	  .name = "group",
+	  .check = conf_word_name,
 	  .type = OPT_STRING,
 	  .def = "impetus",
 	  .scopes = IN_SECURITY,
 	  .help = "Group name or number that serves when the daemon was started as root." },
 	{ .id = OPT_CHROOT,
 	  .name = "chroot",
+	  .check = conf_word_path,
 	  .type = OPT_STRING,
 	  .scopes = IN_SECURITY,
 	  .help = "Directory that becomes the root of the serving processes. Unset: none." },

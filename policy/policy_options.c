@@ -41,8 +41,8 @@ static const struct opt_row rows[] = {
 	  .name = "enabled",
 	  .type = OPT_BOOL,
 	  .def = "true",
-	  .scopes = IN_SCRIPTLET | IN_EC_LOGGER | IN_MAIL_LOOP,
-	  .help = "false loads a module passively: its hooks are not called by themselves." },
+	  .scopes = IN_SCRIPTLET | IN_EC_LOGGER,
+	  .help = "false turns the module off." },
 };
 
 const struct opt_table policy_options = OPT_TABLE(rows);

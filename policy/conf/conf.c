@@ -144,7 +144,12 @@ conf_stanza(const struct conf *c, enum conf_scope_bit scope)
 bool
 conf_has_stanza(const struct conf *c, enum conf_scope_bit scope)
 {
-	return conf_tree_find(c, c->root, scope, "") != NULL;
+	const struct conf_node *n = conf_tree_find(c, c->root, scope, "");
+	const struct opt_row *enabled = c->rows[OPT_ENABLED];
+
+	if (n == NULL || enabled == NULL || (enabled->scopes & scope) == 0)
+		return n != NULL;
+	return conf_bool(conf_view_of_node(c, n), OPT_ENABLED);
 }
 
 size_t

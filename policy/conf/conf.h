@@ -77,7 +77,7 @@ void conf_print(const struct conf *c, struct bytes *out);
 /* Views. Never NULL unless said; they hold as long as the caller's reference to c. */
 const struct conf_view *conf_global(const struct conf *c);
 /* The stanza of a scope that exists once (security, ec_logger, scriptlet, mail_loop); all defaults when it is not
- * written (conf_has_stanza tells). */
+ * written. conf_has_stanza tells whether it is, and not turned off by enabled = false. */
 const struct conf_view *conf_stanza(const struct conf *c, enum conf_scope_bit scope);
 bool conf_has_stanza(const struct conf *c, enum conf_scope_bit scope);
 
@@ -154,7 +154,7 @@ bool conf_binding_find(const struct conf *c, struct slice name, size_t *index);
  * empty one asks for the binding's own view. */
 const struct conf_view *conf_sending(const struct conf *c, struct slice binding, struct slice domain);
 
-/* Scripts of the scriptlet stanzas, in order of appearance. */
+/* Scripts of the scriptlet stanza, in order of appearance; none when it is turned off. */
 struct conf_script {
 	const char *name;   /* the instance of the script stanza */
 	const char *source; /* module or file, never empty */

@@ -150,7 +150,7 @@ check_scripts(struct check *k)
 	const struct conf_node *scriptlet = conf_tree_find(c, c->root, IN_SCRIPTLET, ""), *n;
 
 	c->scripts = arena_alloc(c->arena, find_all(c, IN_SCRIPT).n * sizeof(*c->scripts));
-	if (scriptlet == NULL)
+	if (!conf_has_stanza(c, IN_SCRIPTLET))
 		return;
 	TAILQ_FOREACH(n, &scriptlet->children, sibling)
 	{

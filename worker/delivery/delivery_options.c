@@ -1,5 +1,7 @@
 #include "worker/delivery/delivery_options.h"
 
+#include "policy/conf/conf_word.h"
+
 #define DAY  86400
 #define YEAR 31536000
 #define MANY INT32_MAX
@@ -22,6 +24,7 @@ static const struct opt_row rows[] = {
 		  "hold it for the operator, or take it for delivered (a loss is possible)." },
 	{ .id = OPT_GATEWAY,
 	  .name = "gateway",
+	  .check = conf_word_name,
 	  .type = OPT_STRING,
 	  .scopes = IN_SENDING,
 	  .side = SIDE_SENDING,
@@ -29,6 +32,7 @@ static const struct opt_row rows[] = {
 	  .help = "Fixed next hop: a host name, an address or an [IPv6 address], in place of the domain's own." },
 	{ .id = OPT_ROUTES,
 	  .name = "routes",
+	  .check = conf_word_name,
 	  .type = OPT_LIST,
 	  .scopes = IN_GLOBAL | IN_DOMAIN,
 	  .side = SIDE_SENDING,
@@ -47,6 +51,7 @@ static const struct opt_row rows[] = {
 	  .help = "Port of the next hop." },
 	{ .id = OPT_RESOLV_CONF,
 	  .name = "resolv_conf",
+	  .check = conf_word_path,
 	  .type = OPT_STRING,
 	  .scopes = IN_GLOBAL,
 	  .side = SIDE_SENDING,
@@ -61,6 +66,7 @@ static const struct opt_row rows[] = {
 	  .help = "true also uses the AAAA records of next hops." },
 	{ .id = OPT_BIND_ADDRESS,
 	  .name = "bind_address",
+	  .check = conf_word_address,
 	  .type = OPT_STRING,
 	  .def = "*",
 	  .scopes = IN_GLOBAL | IN_BINDING_GROUP | IN_BINDING,
@@ -69,6 +75,7 @@ static const struct opt_row rows[] = {
 	  .help = "Source address of outbound connections; * leaves it to the kernel." },
 	{ .id = OPT_EHLO_HOSTNAME,
 	  .name = "ehlo_hostname",
+	  .check = conf_word_name,
 	  .type = OPT_STRING,
 	  .def = "__hostname__",
 	  .scopes = IN_SENDING,

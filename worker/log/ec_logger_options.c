@@ -1,9 +1,11 @@
 #include "worker/log/ec_logger_options.h"
 
-#define LOG_PATH(ident, text, path, what)                                                                 \
-	{                                                                                                 \
-		.id = (ident), .name = (text), .type = OPT_STRING, .def = (path), .scopes = IN_EC_LOGGER, \
-		.help = "Path of the " what ". An empty one writes none."                                 \
+#include "policy/conf/conf_word.h"
+
+#define LOG_PATH(ident, text, path, what)                                                                          \
+	{                                                                                                          \
+		.id = (ident), .name = (text), .type = OPT_STRING, .check = conf_word_path_or_none, .def = (path), \
+		.scopes = IN_EC_LOGGER, .help = "Path of the " what ". An empty one writes none."                  \
 	}
 #define LOG_MODE(ident, text, what)                                                                    \
 	{                                                                                              \

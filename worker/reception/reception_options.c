@@ -1,8 +1,21 @@
 #include "worker/reception/reception_options.h"
 
+#include <string.h>
+
+#include "policy/conf/conf_word.h"
+
 #define YEAR   31536000
 #define MANY   INT32_MAX
 #define LISTEN (IN_ESMTP_LISTENER | IN_LISTEN | IN_PEER)
+
+/* A client takes anything else for a refusal, or for no SMTP at all. */
+static const char *
+check_banner(const char *word)
+{
+	if (strncmp(word, "220 ", 4) != 0)
+		return "a greeting that begins with 220 and a blank";
+	return conf_word_line(word);
+}
 
 static const struct opt_row rows[] = {
 	{ .id = OPT_RELAY_HOSTS,
@@ -109,6 +122,7 @@ static const struct opt_row rows[] = {
 	  .help = "A client that says nothing for so long is disconnected; 0 is never." },
 	{ .id = OPT_BANNER_HOSTNAME,
 	  .name = "banner_hostname",
+	  .check = conf_word_name,
 	  .type = OPT_STRING,
 	  .scopes = IN_RECEIVING,
 	  .side = SIDE_RECEIVING,
@@ -116,6 +130,7 @@ static const struct opt_row rows[] = {
 	  .help = "Host name in the greeting. Unset: hostname." },
 	{ .id = OPT_STATIC_BANNER,
 	  .name = "static_banner",
+	  .check = check_banner,
 	  .type = OPT_STRING,
 	  .scopes = IN_RECEIVING,
 	  .side = SIDE_RECEIVING,
@@ -123,6 +138,7 @@ static const struct opt_row rows[] = {
 	  .help = "The whole greeting; it must begin with 220." },
 	{ .id = OPT_RECEIVED_HOSTNAME,
 	  .name = "received_hostname",
+	  .check = conf_word_name,
 	  .type = OPT_STRING,
 	  .scopes = IN_RECEIVING,
 	  .side = SIDE_RECEIVING,
@@ -130,6 +146,7 @@ static const struct opt_row rows[] = {
 	  .help = "Host name in Received headers. Unset: hostname." },
 	{ .id = OPT_RECONFIG_MESSAGE,
 	  .name = "reconfig_message",
+	  .check = conf_word_line,
 	  .type = OPT_STRING,
 	  .def = "4.3.2 Reconfiguration in progress",
 	  .scopes = IN_ESMTP_LISTENER,
