@@ -38,9 +38,10 @@ trace_received(struct bytes *out, const struct trace_received *t)
 	date_text(t->at, date);
 	bytes_add_str(out, slice_find(ip, ':') < ip.n ? "Received: from [IPv6:" : "Received: from [");
 	add_clean(out, ip);
-	bytes_add_str(out, "] ([");
+	bytes_add_str(out, t->peer.n > 0 && t->peer.p[0] == '[' ? "] (" : "] ([");
 	add_clean(out, t->peer);
-	bytes_add_str(out, "]");
+	if (t->peer.n > 0 && t->peer.p[0] != '[')
+		bytes_add_str(out, "]");
 	if (t->helo.n > 0) {
 		bytes_add_str(out, " helo=");
 		add_clean(out, t->helo);
