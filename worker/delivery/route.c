@@ -202,22 +202,27 @@ name_unsure(const struct route_name *n)
 	return n->status == DNS_NODATA ? !n->implicit : n->status != DNS_NXDOMAIN && n->status != DNS_BADNAME;
 }
 
-/* Nothing to connect to: for certain, or only for now? */
+/* Nothing to connect to among the first `usable`: for certain, or only for now? Behind them come we ourselves, if own.
+ */
 static void
-explain(const struct route_facts *f, struct route *out)
+explain(const struct route_facts *f, const struct route_name **order, unsigned usable, bool own, struct route *out)
 {
 	bool mx_sure = f->mx == DNS_OK || f->mx == DNS_NXDOMAIN || f->mx == DNS_BADNAME;
 	bool unsure = false, exists = false;
 
-	for (unsigned i = 0; i < f->n; i++) {
-		unsure = unsure || name_unsure(&f->names[i]);
-		exists = exists || f->names[i].status == DNS_NODATA;
+	for (unsigned i = 0; i < usable; i++) {
+		unsure = unsure || name_unsure(order[i]);
+		exists = exists || order[i]->status == DNS_NODATA;
 	}
 	if (f->null_mx)
 		settle(out, ROUTE_NEVER, TEXT_NULL_MX);
 	else if (!mx_sure)
 		settle(out, ROUTE_LATER, TEXT_DNS);
-	else if (unsure || f->configured)
+	else if (unsure)
+		settle(out, ROUTE_LATER, TEXT_NO_HOSTS);
+	else if (own)
+		settle(out, ROUTE_NEVER, TEXT_LOOP);
+	else if (f->configured)
 		settle(out, ROUTE_LATER, TEXT_NO_HOSTS);
 	else
 		settle(out, ROUTE_NEVER, exists ? TEXT_NODATA : TEXT_NXDOMAIN);
@@ -239,10 +244,8 @@ route_choose(const struct route_facts *f, struct route *out)
 	usable = better_than_own(f, order, &own);
 	for (unsigned i = 0; i < usable; i++)
 		add_hops(order[i], i, out);
-	if (out->n == 0 && own && usable == 0)
-		settle(out, ROUTE_NEVER, TEXT_LOOP);
-	else if (out->n == 0)
-		explain(f, out);
+	if (out->n == 0)
+		explain(f, order, usable, own, out);
 }
 
 static int
