@@ -25,6 +25,19 @@ ask_edit_decode(struct slice s, struct ask_edit *out)
 }
 
 void
+ask_binding_encode(uint8_t suspension, struct slice name, struct bytes *out)
+{
+	bytes_add_u8(out, suspension);
+	bytes_add_lstr(out, name);
+}
+
+enum err
+ask_binding_decode(struct slice s, uint8_t *suspension, struct slice *name)
+{
+	return take_u8(&s, suspension) && take_lstr(&s, name) && s.n == 0 ? OK : ERR_SYNTAX;
+}
+
+void
 ask_about_encode(enum ask_what what, struct slice word, struct bytes *out)
 {
 	bytes_add_u8(out, (uint8_t)what);

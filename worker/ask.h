@@ -33,6 +33,10 @@ struct ask_edit {
 void ask_edit_encode(const struct ask_edit *e, struct bytes *out);
 enum err ask_edit_decode(struct slice payload, struct ask_edit *out);
 
+/* KEEPER_BINDING: a binding is suspended or resumed; `suspension` is enum state_suspension. */
+void ask_binding_encode(uint8_t suspension, struct slice name, struct bytes *out);
+enum err ask_binding_decode(struct slice payload, uint8_t *suspension, struct slice *name);
+
 /* WORKER_ASK: what only a worker's memory knows; the answer is text. */
 enum ask_what {
 	ASK_ABOUT_DOMAIN = 1, /* hosts, connections and backoff of a domain */

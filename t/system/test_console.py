@@ -88,7 +88,7 @@ def test_words_that_are_off(queue):
     m, _ = queue
     for words, want in ((["nosuch"], "unknown command"), (["message", "details", "xx"], "no message id"),
                         (["message", "details", "00/00-00000-00000001"], "is not queued"), (["mailq", "-l"], "lacks its value"),
-                        (["active"], "usage: active"), (["binding", "suspend", "nosuch"], "no binding")):
+                        (["active"], "usage: active"), (["binding", "suspend", "nosuch"], "there is no binding")):
         assert want in ctl_refused(m, *words), words
 
 

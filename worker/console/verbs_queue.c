@@ -392,6 +392,33 @@ verb_binding_summary(struct command *c)
 	return when_committed(c, binding_finish);
 }
 
+static enum err
+suspend(struct command *c, enum state_suspension wish)
+{
+	struct bytes ask = { 0 };
+	size_t index;
+	enum err e;
+
+	if (!conf_binding_find(c->console->env->conf, c->words[0], &index))
+		return command_refuse(c, ERR_NOTFOUND, "there is no binding '%.*s'", (int)c->words[0].n, c->words[0].p);
+	ask_binding_encode((uint8_t)wish, c->words[0], &ask);
+	e = command_ask(c, REQ_KEEPER_BINDING, REQ_TO_KEEPER, slice_bytes(&ask));
+	bytes_fini(&ask);
+	return e;
+}
+
+enum err
+verb_binding_suspend(struct command *c)
+{
+	return suspend(c, STATE_SUSPENDED);
+}
+
+enum err
+verb_binding_resume(struct command *c)
+{
+	return suspend(c, STATE_RESUMED);
+}
+
 /* ---- ledger and summary */
 
 static enum err
