@@ -46,8 +46,9 @@ CFLAGS_ALL = -std=c17 -D_GNU_SOURCE $(FORTIFY) -fstack-protector-strong -fno-str
 LDFLAGS_ALL = -Wl,-z,relro,-z,now $(VARIANT_LDFLAGS) $(LDFLAGS)
 ALL_LIBS = $(foreach d,$(DIRS),$(call lib,$(d)))
 
-.PHONY: all
+.PHONY: all libs
 all: $(O)/impetusd $(O)/impetusctl
+libs: $(ALL_LIBS)
 
 $(O)/obj/%.o: %.c Makefile
 	@mkdir -p $(@D)

@@ -75,18 +75,18 @@ clear_host_bits(struct conf_net *net)
 bool
 conf_net_parse(const char *text, struct conf_net *out)
 {
-	struct slice s = slice_str(text), addr = { s.p, slice_find(s, '/') };
+	size_t n = strcspn(text, "/");
 	char copy[INET6_ADDRSTRLEN];
 	uint64_t bits;
 
-	if (addr.n >= sizeof(copy))
+	if (n >= sizeof(copy))
 		return false;
-	memcpy(copy, addr.p, addr.n);
-	copy[addr.n] = '\0';
+	memcpy(copy, text, n);
+	copy[n] = '\0';
 	if (!conf_addr_parse(copy, &out->addr))
 		return false;
 	bits = out->addr.len * 8;
-	if (addr.n < s.n && !slice_u64(slice_of(s.p + addr.n + 1, s.n - addr.n - 1), bits, &bits))
+	if (text[n] == '/' && !slice_u64(slice_str(text + n + 1), bits, &bits))
 		return false;
 	out->bits = (unsigned)bits;
 	clear_host_bits(out);
