@@ -1,21 +1,21 @@
 -- The far side of `make run`.
-local msys = require("msys.core")
+require("msys.core")
 require("msys.extended.message")
 require("msys.extended.vctx")
 
 local mod = {}
 
 function mod:validate_rcptto(msg, str, ac, vctx)
-  if vctx:get(msys.VCTX_MESS, "rcptto_localpart") == "later" then
+  if vctx:get(msys.core.VCTX_MESS, "rcptto_localpart") == "later" then
     vctx:set_code(451, "4.7.1 come back later")
-    return msys.VALIDATE_DONE
+    return msys.core.VALIDATE_DONE
   end
-  return msys.VALIDATE_CONT
+  return msys.core.VALIDATE_CONT
 end
 
 function mod:validate_data_spool_each_rcpt(msg, ac, vctx)
   msg:discard("550 5.7.1 taken by the quick start's far side")
-  return msys.VALIDATE_CONT
+  return msys.core.VALIDATE_CONT
 end
 
 msys.registerModule("far", mod)

@@ -9,10 +9,10 @@ from lib.impetus import wait_until
 from lib.smtp import Client, Sink, stuff
 
 SCRIPT = """
-local msys = require("msys.core")
+require("msys.core")
 local mod = {}
 for _, name in ipairs({ "connect", "ehlo", "mailfrom", "rcptto", "data", "data_spool", "data_spool_each_rcpt", "set_binding" }) do
-  mod["validate_" .. name] = function() return msys.VALIDATE_CONT end
+  mod["validate_" .. name] = function() return msys.core.VALIDATE_CONT end
 end
 function mod:core_final_validation() end
 msys.registerModule("site", mod)

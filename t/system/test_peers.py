@@ -25,16 +25,16 @@ ourselves MX 10 mx.example.test.
     "example.test": "mx A 127.0.0.1\n",
 }
 SCRIPT = """
-local msys = require("msys.core")
+require("msys.core")
 local mod = {}
 function mod:validate_mailfrom(str, ac, vctx)
   local rows, err = msys.dnsLookup("example.com", "mx")
-  vctx:set(msys.VCTX_MESS, "mx", rows and tostring(#rows) or tostring(err))
-  return msys.VALIDATE_CONT
+  vctx:set(msys.core.VCTX_MESS, "mx", rows and tostring(#rows) or tostring(err))
+  return msys.core.VALIDATE_CONT
 end
 function mod:validate_data_spool_each_rcpt(msg, ac, vctx)
-  msg:header("X-MX", vctx:get(msys.VCTX_MESS, "mx"))
-  return msys.VALIDATE_CONT
+  msg:header("X-MX", vctx:get(msys.core.VCTX_MESS, "mx"))
+  return msys.core.VALIDATE_CONT
 end
 msys.registerModule("site", mod)
 """

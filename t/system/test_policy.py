@@ -5,7 +5,7 @@ import pytest
 from lib.impetus import wait_until
 from lib.smtp import Client
 
-HEAD = 'local msys = require("msys.core")\nrequire("msys.extended.message")\nrequire("msys.extended.vctx")\nlocal mod = {}\n'
+HEAD = 'require("msys.core")\nrequire("msys.extended.message")\nrequire("msys.extended.vctx")\nlocal mod = {}\n'
 TAIL = '\nmsys.registerModule("site", mod)\n'
 
 
@@ -14,23 +14,23 @@ def policy(body):
 
 
 MANY = policy("""
-function mod:validate_connect(ac, vctx) vctx:set(msys.VCTX_CONN, "seen", "connect") return msys.VALIDATE_CONT end
+function mod:validate_connect(ac, vctx) vctx:set(msys.core.VCTX_CONN, "seen", "connect") return msys.core.VALIDATE_CONT end
 function mod:validate_rcptto(msg, str, ac, vctx)
-  local lp = vctx:get(msys.VCTX_MESS, "rcptto_localpart")
-  if lp == "no" then vctx:set_code(550, "5.7.1 not you") return msys.VALIDATE_DONE end
-  if lp == "later" then vctx:set_code(451, "4.7.1 later") return msys.VALIDATE_DONE end
-  if lp == "bye" then vctx:disconnect(421, "4.7.0 bye") return msys.VALIDATE_DONE end
-  return msys.VALIDATE_CONT
+  local lp = vctx:get(msys.core.VCTX_MESS, "rcptto_localpart")
+  if lp == "no" then vctx:set_code(550, "5.7.1 not you") return msys.core.VALIDATE_DONE end
+  if lp == "later" then vctx:set_code(451, "4.7.1 later") return msys.core.VALIDATE_DONE end
+  if lp == "bye" then vctx:disconnect(421, "4.7.0 bye") return msys.core.VALIDATE_DONE end
+  return msys.core.VALIDATE_CONT
 end
 function mod:validate_data_spool_each_rcpt(msg, ac, vctx)
-  local lp = vctx:get(msys.VCTX_MESS, "rcptto_localpart")
+  local lp = vctx:get(msys.core.VCTX_MESS, "rcptto_localpart")
   if lp == "drop" then msg:discard("550 5.7.1 not wanted") end
-  if lp == "half" then vctx:set_code(550, "5.7.1 half") return msys.VALIDATE_DONE end
+  if lp == "half" then vctx:set_code(550, "5.7.1 half") return msys.core.VALIDATE_DONE end
   if lp == "moved" then msg:rcptto("elsewhere@example.com") end
-  msg:header("X-Seen", vctx:get(msys.VCTX_CONN, "seen") .. " " .. lp)
-  return msys.VALIDATE_CONT
+  msg:header("X-Seen", vctx:get(msys.core.VCTX_CONN, "seen") .. " " .. lp)
+  return msys.core.VALIDATE_CONT
 end
-function mod:validate_set_binding(msg) msg:binding("out1") return msys.VALIDATE_CONT end
+function mod:validate_set_binding(msg) msg:binding("out1") return msys.core.VALIDATE_CONT end
 """)
 
 
@@ -82,11 +82,11 @@ BAD = {
 def test_a_bad_script_harms_only_its_session(make, sink, kind):
     script = policy("""
 function mod:validate_mailfrom(str, ac, vctx)
-  if vctx:get(msys.VCTX_MESS, "mailfrom_localpart") == "bad" then
+  if vctx:get(msys.core.VCTX_MESS, "mailfrom_localpart") == "bad" then
     %s
     %s
   end
-  return msys.VALIDATE_CONT
+  return msys.core.VALIDATE_CONT
 end
 """ % (BAD[kind] if kind != "nil" else "do return nil end", ""))
     m = make(sink.port, script=script, workers=1,
