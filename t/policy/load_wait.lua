@@ -1,0 +1,3 @@
+-- Waiting while a file is loaded is not possible.
+--! load msys: msys.dnsLookup is only possible in a callout
+msys.dnsLookup("host.example")

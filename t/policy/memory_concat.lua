@@ -1,0 +1,16 @@
+-- A string that doubles.
+--! data 421
+--! log CALLOUT error in site:validate_data
+--! log out of memory (script_max_memory)
+--! data 421
+local core = require("msys.core")
+local mod = {}
+
+function mod:validate_data(msg, ac, vctx)
+	local s = "x"
+	while true do
+		s = s .. s
+	end
+end
+
+msys.registerModule("site", mod)

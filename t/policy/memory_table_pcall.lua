@@ -1,0 +1,17 @@
+-- A table that hoards in pcalls.
+--! steps 1000000000
+--! data 421
+--! log CALLOUT error in site:validate_data
+--! log out of memory (script_max_memory)
+--! data 421
+local core = require("msys.core")
+local mod = {}
+
+function mod:validate_data(msg, ac, vctx)
+	local t = {}
+	for i = 1, 1e9 do
+		pcall(function() t[i] = ("x"):rep(1000) .. i end)
+	end
+end
+
+msys.registerModule("site", mod)

@@ -1,0 +1,12 @@
+-- A result that is none: refused for now.
+--! data 421
+--! log returned nil
+local core = require("msys.core")
+local mod = {}
+
+function mod:validate_data(msg, ac, vctx)
+	vctx:set_code(250, "fine")
+	return nil
+end
+
+msys.registerModule("site", mod)
