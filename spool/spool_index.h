@@ -153,6 +153,9 @@ enum err index_binding_get(struct index_txn *t, struct slice name, struct index_
 /* Bindings with at least one message, by name, behind `after` (empty: from the start). */
 enum err index_binding_list(struct index_txn *t, struct slice after, struct index_binding *out, size_t max, size_t *n);
 
+/* Over all queues. */
+enum err index_totals(struct index_txn *t, struct index_counts *out);
+
 /* ---- segments and writers ---- */
 
 enum seg_state {

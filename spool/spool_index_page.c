@@ -67,6 +67,27 @@ index_binding_list(struct index_txn *t, struct slice after, struct index_binding
 }
 
 enum err
+index_totals(struct index_txn *t, struct index_counts *out)
+{
+	struct index_binding page[16];
+	struct table_page p = {
+		.table = T_BINDINGS, .decode = decode_binding, .out = page, .size = sizeof(page[0]), .max = 16 };
+	size_t n;
+	enum err e;
+
+	*out = (struct index_counts){ .bytes = 0 };
+	while ((e = table_page(t->t, &p, &n)) == OK) {
+		for (size_t i = 0; i < n; i++) {
+			for (size_t s = 0; s < ROW_STATES; s++)
+				out->in[s] += page[i].counts.in[s];
+			out->bytes += page[i].counts.bytes;
+		}
+		p.after = key_binding(page[n - 1].name);
+	}
+	return e == ERR_EOF ? OK : e;
+}
+
+enum err
 index_segment_list(struct index_txn *t, uint32_t after, struct index_segment *out, size_t max, size_t *n)
 {
 	struct table_page p = { .table = T_SEGMENT,

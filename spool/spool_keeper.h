@@ -79,6 +79,7 @@ struct keeper_counts {
 	uint64_t records, commits, rows; /* since the start */
 	uint64_t segments;               /* files that stand */
 	uint64_t doubts;
+	uint64_t messages, quarantined;  /* as of the last commit */
 	uint64_t damaged;                /* stretches found since the start */
 };
 void keeper_counts(struct keeper *k, struct keeper_counts *out);

@@ -242,6 +242,19 @@ fill(struct keeper *k)
 	return e == ERR_EOF ? OK : e;
 }
 
+static void
+count_rows(struct keeper *k)
+{
+	struct index_counts c;
+
+	if (snapshot(k) != OK || index_totals(k->snap, &c) != OK)
+		return;
+	k->counts.messages = 0;
+	for (size_t i = 0; i < ROW_STATES; i++)
+		k->counts.messages += c.in[i];
+	k->counts.quarantined = c.in[ROW_QUARANTINED];
+}
+
 enum err
 keeper_commit(struct keeper *k)
 {
@@ -269,6 +282,7 @@ keeper_commit(struct keeper *k)
 	k->reclaim = true;
 	k->counts.commits++;
 	k->counts.rows += rows;
+	count_rows(k);
 	if (k->conf.hooks->committed != NULL)
 		k->conf.hooks->committed(k->conf.hooks_arg);
 	return OK;
