@@ -48,6 +48,7 @@ static const struct sending sending[] = {
 	  "domain \"/x/\" { max_outbound_connections = 1 }",
 	  "b", "x.com", 1 },
 	{ "domain /x[.](com|org)$/{ max_outbound_connections = 4 }", "b", "BADX.ORG", 4 },
+	{ "domain \"/^X[.]COM$/\" { max_outbound_connections = 4 }", "b", "x.com", 4 },
 	{ "domain /^x[.](com|org)$/{ max_outbound_connections = 4 }", "b", "badx.org", 32 },
 	{ "domain /(a+)+$/ { max_outbound_connections = 4 }", "b", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa!", 32 },
 	/* one spelling */
