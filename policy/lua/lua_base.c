@@ -11,6 +11,7 @@
 static int
 pcall_end(lua_State *L, int status, int first)
 {
+	budget_note_error(L, status);
 	if (budget_spent(L))
 		return budget_raise(L);
 	if (status == LUA_OK || status == LUA_YIELD)
@@ -100,7 +101,9 @@ base_load(lua_State *L)
 		return luaL_error(L, "msys: load with a function is not built: give it a string");
 	text = luaL_checklstring(L, 1, &len);
 	budget_charge(L, len);
-	if (luaL_loadbufferx(L, text, len, luaL_optstring(L, 2, text), "t") != LUA_OK) {
+	const int status = luaL_loadbufferx(L, text, len, luaL_optstring(L, 2, text), "t");
+	if (status != LUA_OK) {
+		budget_note_error(L, status);
 		lua_pushnil(L);
 		lua_insert(L, -2);
 		return 2;

@@ -5,7 +5,7 @@
 #include "shm/base/mem.h"
 
 /* Bytes made that cost a step, and what a refused allocation costs: it makes Lua collect the whole state. */
-enum { BYTES_A_STEP = 64, BYTES_COLLECTED_A_STEP = 16, TRACE_MAX = 8192 };
+enum { BYTES_A_STEP = 64, BYTES_COLLECTED_A_STEP = 64, TRACE_MAX = 8192 };
 
 void
 budget_init(struct budget *b, uint64_t steps, size_t memory, usec_t deadline)
@@ -60,6 +60,15 @@ budget_spent_text(enum spent s)
 	return texts[s];
 }
 
+static void
+memory_spent(struct lua_host *h, struct budget *b)
+{
+	if (b->spent != SPENT_NOT)
+		return;
+	b->spent = b->refused == SPENT_CEILING ? SPENT_CEILING : SPENT_MEMORY;
+	h->worn = h->worn || b->spent == SPENT_CEILING;
+}
+
 /* May the state grow by so many bytes? A callout that alone fills less than its budget is never refused for what
  * lies about from others. */
 static bool
@@ -73,16 +82,23 @@ memory_take(struct lua_host *h, struct budget *b, size_t grow)
 	else if (h->used + grow > h->ceiling)
 		why = SPENT_CEILING;
 	if (why == SPENT_NOT) {
-		b->refusals = 0;
 		b->steps -= (int64_t)(grow / BYTES_A_STEP);
+		if (b->refused != SPENT_NOT) {
+			b->refused = SPENT_NOT;
+			b->trace.n = 0;
+		}
 		return true;
 	}
+	/* Lua collects and asks once more; that it asks again means that the memory is really in use. (Where it does
+	 * not ask again, budget_note_error sees the error.) */
 	b->steps -= (int64_t)(h->used / BYTES_COLLECTED_A_STEP);
-	/* Lua collects and asks once more; that it asks again means that the memory is really in use. */
-	if (++b->refusals > 1 && b->spent == SPENT_NOT) {
-		b->spent = why;
-		h->worn = h->worn || why == SPENT_CEILING;
+	if (b->refused != SPENT_NOT) {
+		memory_spent(h, b);
+	} else if (h->task != NULL && b->spent == SPENT_NOT) {
+		b->trace.n = 0;
+		budget_stack(h->task->co, &b->trace);
 	}
+	b->refused = why;
 	return false;
 }
 
@@ -150,6 +166,15 @@ budget_spent(lua_State *L)
 	const struct budget *b = lua_host_of(L)->budget;
 
 	return b != NULL && b->spent != SPENT_NOT;
+}
+
+void
+budget_note_error(lua_State *L, int status)
+{
+	struct lua_host *h = lua_host_of(L);
+
+	if (status == LUA_ERRMEM && h->budget != NULL)
+		memory_spent(h, h->budget);
 }
 
 int

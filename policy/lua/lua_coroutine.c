@@ -49,6 +49,7 @@ body_k(lua_State *L, int status, lua_KContext ctx)
 	(void)ctx;
 	if (status == LUA_OK || status == LUA_YIELD)
 		return lua_gettop(L);
+	budget_note_error(L, status);
 	return lua_error(L);
 }
 

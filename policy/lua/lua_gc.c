@@ -127,8 +127,11 @@ pending_drop(lua_State *L, struct lua_host *h, int list, size_t i)
 static void
 finalizer_call(lua_State *L)
 {
+	const int status = lua_pcall(L, 1, 0, 0);
+
+	budget_note_error(L, status);
 	/* The error is not made a string: its __tostring would be script code outside any pcall. */
-	if (lua_pcall(L, 1, 0, 0) != LUA_OK && !budget_spent(L))
+	if (status != LUA_OK && !budget_spent(L))
 		log_warn("scriptlet", "error in a __gc function: %s",
 			 lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : luaL_typename(L, -1));
 }

@@ -170,14 +170,17 @@ load_all(struct lua_host *h)
 void
 lua_host_renew(struct lua_host *h)
 {
-	log_error("scriptlet", "the scripts of this worker hold more than %zu bytes: they are loaded anew", h->ceiling);
+	h->worn = false;
+	lua_gc(h->L, LUA_GCCOLLECT);
+	if (h->used < h->ceiling / 4 * 3) /* it was one callout's, and that is over */
+		return;
+	log_error("scriptlet", "the scripts of this worker hold %zu bytes: they are loaded anew", h->used);
 	task_fail_waiting(h);
 	state_close(h);
 	for (size_t i = 0; i < h->ncallouts; i++)
 		h->callouts[i]->ref = LUA_NOREF;
 	for (unsigned i = 0; i < h->nmodules; i++)
 		h->modules[i].ref = h->modules[i].self_ref = LUA_NOREF;
-	h->worn = false;
 	h->stats.renewed++;
 	state_open(h);
 	load_all(h);

@@ -49,8 +49,8 @@ struct budget {
 	int64_t steps;      /* left */
 	size_t max_memory;
 	size_t held;        /* what earlier slices of this callout still hold, at most */
-	size_t base;        /* of the state when this slice began, or less when others' garbage went since */
-	unsigned refusals;  /* allocations refused in a row */
+	size_t base;        /* bytes of the state when this slice began, or less when others' garbage went since */
+	enum spent refused; /* why the last allocation was refused, if it was */
 	usec_t deadline;    /* wall time, monotonic */
 	usec_t slice_end;   /* of this slice */
 	enum spent spent;
@@ -71,6 +71,8 @@ void budget_charge(lua_State *L, uint64_t n);
 bool budget_take(struct lua_host *h, uint64_t n);
 /* Is the budget of what runs now spent? */
 bool budget_spent(lua_State *L);
+/* A protected call of ours ended so: out of memory is out of budget. */
+void budget_note_error(lua_State *L, int status);
 /* Raises, now and at every instruction from here on. Only once it is spent. */
 int budget_raise(lua_State *L);
 const char *budget_spent_text(enum spent s);
@@ -130,7 +132,8 @@ struct lua_host {
 };
 
 struct lua_host *lua_host_of(lua_State *L);
-/* Throws the state away and loads the scripts again; what waits ends as failed. Nothing of it may be running. */
+/* When a collection does not help: throws the state away and loads the scripts again; what waits ends as failed.
+ * Nothing of it may be running. */
 void lua_host_renew(struct lua_host *h);
 
 /* --- coroutines: lua_task.c ------------------------------------------------------------------------------------- */

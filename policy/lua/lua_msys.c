@@ -210,6 +210,7 @@ check_dns_type(lua_State *L, int arg)
 }
 
 enum { DNS_NAME_ARG = 1, DNS_TYPE_ARG, DNS_OPTIONS_ARG };
+enum { DNS_STEPS = 1000 /* that a question costs */ };
 
 static bool
 dns_wants_priority(lua_State *L)
@@ -272,6 +273,7 @@ msys_dns_lookup(lua_State *L)
 		return luaL_error(L, "msys.dnsLookup: there is no resolver here");
 	if (lua_istable(L, DNS_OPTIONS_ARG) && lua_getfield(L, DNS_OPTIONS_ARG, "server") != LUA_TNIL)
 		return luaL_error(L, "msys: option server of msys.dnsLookup is not built yet");
+	budget_charge(L, DNS_STEPS);
 	t->wait = WAIT_DNS;
 	t->wait_handle = ops->dns_start(ops->arg, name, type, task_on_dns, t);
 	return lua_yieldk(L, 0, priority, dns_k);

@@ -329,7 +329,7 @@ str_rep(lua_State *L)
 	if (s.n + sep.n < s.n || s.n + sep.n > (size_t)INT64_MAX / (size_t)times)
 		return luaL_error(L, "resulting string too large");
 	const size_t total = (size_t)times * s.n + (size_t)(times - 1) * sep.n;
-	budget_charge(L, total / 64 + (size_t)times);
+	budget_charge(L, total / 64 + (size_t)times / 8);
 	char *p = luaL_buffinitsize(L, &b, total);
 	for (lua_Integer i = 0; i < times; i++) {
 		memcpy(p, s.p, s.n);

@@ -40,6 +40,7 @@ body_end(lua_State *L, int status)
 {
 	struct task *t = lua_host_of(L)->task;
 
+	budget_note_error(L, status);
 	t->failed = status != LUA_OK && status != LUA_YIELD;
 	if (!t->failed && t->host->npending > 0)
 		finalizers_run(L, t->serial);
@@ -227,6 +228,7 @@ task_resume(struct task *t, int nargs)
 	if (nargs >= 0)
 		budget_watch(t->co);
 	status = lua_resume(t->co, h->L, nargs < 0 ? 0 : nargs, &nres);
+	budget_note_error(h->L, status);
 	h->task = NULL;
 	budget_leave(h);
 	return status;

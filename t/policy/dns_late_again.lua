@@ -1,4 +1,5 @@
 -- Waiting again and again does not win more time.
+--! tick 1000
 --! seconds 1
 --! dns host.example A = 192.0.2.1
 --! data 421

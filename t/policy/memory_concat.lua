@@ -1,4 +1,5 @@
 -- A string that doubles.
+--! steps 100000000
 --! data 421
 --! log CALLOUT error in site:validate_data
 --! log out of memory (script_max_memory)

@@ -1,5 +1,5 @@
 -- Coroutines that hoard.
---! steps 1000000000
+--! steps 100000000
 --! data 421
 --! log CALLOUT error in site:validate_data
 --! log out of memory (script_max_memory)

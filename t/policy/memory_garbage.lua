@@ -1,4 +1,5 @@
 -- Garbage is no hoard: much is made, little is kept.
+--! steps 10000000
 --! data cont
 --! nolog CALLOUT
 local core = require("msys.core")

@@ -42,7 +42,7 @@ end
 
 function mod:validate_ehlo(str, ac, vctx)
 	assert(tostring(str) == "client.example" and #str == 14)
-	self.seen = self.seen + 1
+	self.seen = (self.seen or 1) + 1
 	return core.VALIDATE_CONT
 end
 
