@@ -19,7 +19,7 @@
 #include "worker/net/stream.h"
 #include "worker/role.h"
 
-enum { COMMAND_WORDS = 32, COMMAND_LINE = 8192, SESSIONS_MOST = 256 };
+enum { COMMAND_SECONDS = 30, COMMAND_WORDS = 32, COMMAND_LINE = 8192, SESSIONS_MOST = 256 };
 
 struct session;
 struct eclog;

@@ -46,6 +46,7 @@ command_split(struct bytes *line, struct slice *words, unsigned *n)
 static void
 command_free(struct command *c)
 {
+	loop_timer_stop(c->console->loop, &c->deadline);
 	req_forget(c->console->channel, c);
 	answer_fini(&c->answer);
 	bytes_fini(&c->reply);

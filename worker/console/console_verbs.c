@@ -126,6 +126,16 @@ on_reply(void *arg, enum err status, struct slice payload, bool more)
 	command_end(c, c->worst);
 }
 
+/* Who was asked may be stuck; the operator is told so, and the session goes on. */
+static void
+on_deadline(void *arg)
+{
+	struct command *c = arg;
+
+	command_end(c, command_refuse(c, ERR_TIMEOUT, "no answer within %d seconds from %u process(es)", COMMAND_SECONDS,
+				      c->waiting));
+}
+
 enum err
 command_ask(struct command *c, enum req_type type, uint8_t to, struct slice payload)
 {
@@ -134,6 +144,8 @@ command_ask(struct command *c, enum req_type type, uint8_t to, struct slice payl
 	if (e != OK)
 		return command_refuse(c, e, "cannot be asked now: %s", err_text(e));
 	c->waiting++;
+	loop_timer_set(c->console->loop, &c->deadline, loop_now(c->console->loop) + COMMAND_SECONDS * USEC_PER_SEC,
+		       on_deadline, c);
 	return ERR_AGAIN;
 }
 
