@@ -28,13 +28,16 @@ void
 ask_binding_encode(uint8_t suspension, struct slice name, struct bytes *out)
 {
 	bytes_add_u8(out, suspension);
-	bytes_add_lstr(out, name);
+	bytes_add_slice(out, name);
 }
 
 enum err
 ask_binding_decode(struct slice s, uint8_t *suspension, struct slice *name)
 {
-	return take_u8(&s, suspension) && take_lstr(&s, name) && s.n == 0 ? OK : ERR_SYNTAX;
+	if (!take_u8(&s, suspension) || s.n == 0)
+		return ERR_SYNTAX;
+	*name = s;
+	return OK;
 }
 
 void

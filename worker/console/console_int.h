@@ -48,6 +48,7 @@ struct command {
 	struct slice words[COMMAND_WORDS]; /* in line; without the verb's own */
 	unsigned nwords;
 	struct answer answer;
+	struct ev_timer deadline;
 	unsigned waiting;                  /* answers of other processes still to come */
 	enum err worst;                    /* of those that came */
 	struct bytes reply;                /* what they said */

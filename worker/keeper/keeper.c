@@ -7,6 +7,7 @@
 #include "policy/conf/conf.h"
 #include "shm/base/log.h"
 #include "shm/shm_inbox.h"
+#include "worker/ask.h"
 #include "worker/keeper/keeper_int.h"
 
 enum { SPARES = 4 };
@@ -93,14 +94,14 @@ static enum err
 set_binding(struct keeper_role_state *r, struct slice payload)
 {
 	struct state_binding b = { .since = clock_real() };
-	struct slice rest = payload;
+	struct slice name;
 	uint8_t suspension;
 	enum err e;
 
-	if (!take_u8(&rest, &suspension) || suspension > STATE_RESUMED || rest.n == 0)
+	if (ask_binding_decode(payload, &suspension, &name) != OK || suspension > STATE_RESUMED)
 		return ERR_SYNTAX;
 	b.suspension = (enum state_suspension)suspension;
-	e = state_binding_set(r->state, rest, &b);
+	e = state_binding_set(r->state, name, &b);
 	if (e != OK) {
 		log_errno(LOG_LVL_ERROR, "keeper", "the state of a binding cannot be kept (%s)", err_text(e));
 		return e;
