@@ -129,7 +129,9 @@ fuzz:
 	@t/tools/fuzz $(SECONDS)
 tidy:
 	@t/tools/need ci
-	@t/tools/tidy "$(CFLAGS_ALL)"
+	@mkdir -p build
+	$(file >build/tidy.flags,$(CFLAGS_ALL))
+	@t/tools/tidy build/tidy.flags
 format:
 	clang-format -i $$(git ls-files '*.c' '*.h')
 
