@@ -32,7 +32,11 @@
 #include "spool/sched.h"
 #include "spool/spool_id.h"
 #include "spool/spool_record.h"
+#include "spool/spool_state.h"
 
+struct index;
+struct shm_area;
+struct spool;
 struct spool_owner;
 struct owner_queue;
 
@@ -122,5 +126,90 @@ void owner_kick(struct owner_queue *q);
 void owner_wait(struct owner_queue *q, usec_t until_mono);
 /* A limit that queues share has room again. */
 void owner_room(struct spool_owner *o);
+
+/* ---- the worker's side ---- */
+
+struct owner_world;
+
+/* Borrowed as long as the owner. */
+struct owner_env {
+	struct shm_area *area; /* partitions, inboxes, the roll of lives */
+	int slot;
+	uint64_t writer;
+	uint32_t generation;
+	struct spool *spool;
+	struct index *index;
+	/* Asks the keeper to commit: something waits for it. At most twice a second; may be NULL. */
+	void (*commit_please)(void *arg);
+	void *arg;
+	const struct owner_world *world; /* NULL: the spool and the index above; a test's twin (spool_owner_int.h) */
+};
+
+struct spool_owner *owner_new(const struct owner_env *env);
+/* Forgets everything: it is in the journals. Nothing of it may be under way in the spool: after spool_close. Clears the
+ * caller's pointer; NULL inside is fine. */
+void owner_free(struct spool_owner **o);
+
+/* Once a turn of the loop, and whenever owner_next has come: shows queues, looks into the map. */
+void owner_run(struct spool_owner *o);
+/* Monotonic time by which owner_run wants to be called; now or past if it has more to do; INT64_MAX if it only waits. */
+usec_t owner_next(struct spool_owner *o);
+/* The bell rang: takes the hints, and looks whether the keeper has committed. */
+void owner_on_doorbell(struct spool_owner *o);
+
+/* A message is on disk, by this process's hand: its owner is told, who may be we ourselves. Copies. The bell of others
+ * rings at the next owner_run. */
+struct owner_news {
+	msgid_t id;
+	struct place place;
+	uint16_t item;
+	uint8_t priority;
+	usec_t received_at;
+	struct slice binding, domain;
+};
+void owner_tell(struct spool_owner *o, const struct owner_news *n);
+
+/* The keeper says that this message's deadline may have passed. */
+void owner_due(struct spool_owner *o, msgid_t id);
+
+/* What the console wants. One message: id_lo == id_hi. A range: every message with that binding and domain (empty: any). */
+enum owner_verb_kind {
+	OWNER_VERB_RETRY,   /* due now */
+	OWNER_VERB_FAIL,    /* bounce it */
+	OWNER_VERB_DROP,    /* end it without a notice */
+	OWNER_VERB_HOLD,    /* set aside */
+	OWNER_VERB_RELEASE, /* back into its queue: from hold, quarantine or doubt */
+	OWNER_VERB_DONE,    /* in doubt: taken as delivered; one message only */
+};
+struct owner_verb {
+	enum owner_verb_kind kind;
+	msgid_t id_lo, id_hi;
+	struct slice binding, domain, reason;
+};
+/* done is called once, later: OK: the edit is on disk and will be obeyed; ERR_NOTFOUND: no such message; ERR_STATE: not
+ * ours, or (DONE) not in doubt; else the spool's error. Copies. */
+void owner_verb(struct spool_owner *o, const struct owner_verb *v, void (*done)(void *arg, enum err), void *arg);
+
+/* A binding was suspended or resumed by the console; STATE_CONFIGURED: as ops->suspended says. */
+void owner_suspend(struct spool_owner *o, struct slice binding, enum state_suspension how);
+/* A new configuration: asks ops->suspended again for every queue. */
+void owner_reconf(struct spool_owner *o);
+
+/* Hands all partitions on: nothing is given to delivery any more, the gate closes for what is not begun, and a handover record
+ * names what is in work; done is called when it is synced. Errands and owner_done go on. Once. */
+void owner_drain(struct spool_owner *o, void (*done)(void *arg), void *arg);
+
+struct owner_counts {
+	uint32_t partitions; /* that are ours */
+	uint32_t waiting;    /* that are to be ours: somebody before us is not through yet */
+	uint32_t queues;     /* in memory */
+	uint32_t loaded;     /* messages that wait in the schedule */
+	uint32_t taken;      /* by delivery */
+	uint32_t remembered; /* written about, and not in the map yet */
+};
+void owner_counts(const struct spool_owner *o, struct owner_counts *out);
+/* Each queue in memory: for the console. */
+void owner_each_queue(struct spool_owner *o, void (*fn)(void *arg, struct owner_queue *q), void *arg);
+bool owner_queue_suspended(const struct owner_queue *q);
 
 #endif
