@@ -15,7 +15,7 @@ void fault_word(const char *word, size_t n);
 void fault_point(const char *name);
 /* 0, or the errno to fail with. */
 int fault_error(const char *name);
-/* For unit tests: these rules instead of those before, counted anew; NULL: none. While no other thread passes a point. */
+/* For unit tests: these rules instead of those before, counted anew; NULL: none. */
 void fault_set(const char *rules);
 #else
 #define fault_word(word, n) ((void)0)
