@@ -62,7 +62,7 @@ static bool
 delivery_own(void *arg, const struct sockaddr_storage *a, const char *name)
 {
 	struct delivery *d = arg;
-	const char *hostname = conf_str(conf_global(d->conf), OPT_HOSTNAME);
+	const char *hostname = delivery_hostname(d);
 
 	for (size_t i = 0; i < d->env.own_n; i++) {
 		const struct sockaddr_storage *own = &d->own[i];
@@ -103,6 +103,14 @@ const struct conf_view *
 delivery_view(struct delivery *d, const struct dqueue *q)
 {
 	return conf_sending(d->conf, q->binding, q->domain);
+}
+
+const char *
+delivery_hostname(const struct delivery *d)
+{
+	const char *name = conf_str(conf_global(d->conf), OPT_HOSTNAME);
+
+	return name[0] != '\0' ? name : d->system_name;
 }
 
 void
@@ -220,6 +228,8 @@ delivery_new(const struct delivery_env *env)
 	for (size_t i = 0; i < env->own_n; i++)
 		d->own[i] = env->own[i];
 	d->hosts = host_memory_new();
+	if (gethostname(d->system_name, sizeof(d->system_name) - 1) != 0)
+		memcpy(d->system_name, "localhost", sizeof("localhost"));
 	d->route_env =
 		(struct route_env){ .loop = env->loop, .resolver = env->resolver, .own = delivery_own, .arg = d };
 	d->slot = env->area == NULL ? NULL : shm_slot(env->area, env->slot);

@@ -54,7 +54,7 @@ write_notice(struct bounce *b)
 		.last_attempt = j->m->tries > 0 || j->out.conn != 0 ? now : 0,
 	};
 	struct dsn d = {
-		.hostname = slice_str(conf_str(conf_global(j->d->conf), OPT_HOSTNAME)),
+		.hostname = slice_str(delivery_hostname(j->d)),
 		.to = m->sender,
 		.envid = m->envid,
 		.arrival = m->received_at,

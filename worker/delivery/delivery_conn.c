@@ -98,6 +98,7 @@ give_up(struct dconn *c)
 		dqueue_fail_waiting(q, c, c->failure_stage, text);
 	}
 	dconn_free(c);
+	dqueue_connect(q);
 }
 
 /* No host may be tried before `until`. */
@@ -230,7 +231,7 @@ ehlo_name(const struct dconn *c, const struct conf_view *v, char out[DNS_NAME_MA
 	struct slice sender = j == NULL ? SLICE("") : j->got->message.sender;
 	const char *at = sender.n == 0 ? NULL : memrchr(sender.p, '@', sender.n);
 
-	snprintf(out, DNS_NAME_MAX, "%s", conf_str(conf_global(c->q->d->conf), OPT_HOSTNAME));
+	snprintf(out, DNS_NAME_MAX, "%s", delivery_hostname(c->q->d));
 	if (strcmp(name, "__message__") == 0 && at != NULL)
 		(void)route_ascii(slice_of(at + 1, (size_t)(sender.p + sender.n - at - 1)), out);
 	else if (strcmp(name, "__message__") != 0 && strcmp(name, "__hostname__") != 0)

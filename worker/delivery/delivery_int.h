@@ -144,11 +144,14 @@ struct delivery {
 	unsigned njobs, nconns, resolving;
 	uint64_t bytes;
 	bool draining, full, drained_told;
+	char system_name[256]; /* when hostname is not configured */
 	struct ev_later room;
 };
 
 /* delivery.c */
 const struct conf_view *delivery_view(struct delivery *d, const struct dqueue *q);
+/* Our name: EHLO, notices, "is this MX ourselves". */
+const char *delivery_hostname(const struct delivery *d);
 void delivery_count(struct delivery *d, enum cell c, int64_t n);
 void delivery_trace(struct delivery *d, msgid_t id, const char *event, struct slice text);
 /* A job or connection has ended: others may have waited for its room. */

@@ -25,10 +25,11 @@ enum state {
 	ST_DATA,
 	ST_BODY,  /* writing; the final dot has not left */
 	ST_DOT,   /* the final dot is written */
+	ST_QUIT,  /* said; the far side's session counts until it has answered or closed */
 	ST_CLOSED /* down is told, or about to be */
 };
 
-enum { BODY_HIGH = 128 * 1024, TEXT_MAX = 2048 };
+enum { BODY_HIGH = 128 * 1024, TEXT_MAX = 2048, QUIT_SECONDS = 5 };
 
 struct outcome {
 	enum smtp_how how;
@@ -95,6 +96,7 @@ stage_of(enum state s)
 		[ST_DATA] = SMTP_DATA,
 		[ST_BODY] = SMTP_BODY,
 		[ST_DOT] = SMTP_CONFIRM,
+		[ST_QUIT] = SMTP_IDLE,
 		[ST_CLOSED] = SMTP_NOT_CONNECTED,
 	};
 
@@ -125,6 +127,8 @@ timeout_of(const struct smtp_client *c)
 		return c->timeouts.mailfrom;
 	case ST_RCPT:
 		return c->timeouts.rcptto;
+	case ST_QUIT:
+		return QUIT_SECONDS;
 	case ST_DATA:
 	case ST_BODY:
 	case ST_DOT:
@@ -215,6 +219,13 @@ close_with(struct smtp_client *c, bool asked, int code, bool internal, struct sl
 	tell_soon(c);
 }
 
+static void
+end_quit(struct smtp_client *c)
+{
+	close_with(c, true, 421, true, SLICE("4.4.2 [internal] connection closed"));
+	stream_finish(&c->stream);
+}
+
 /* No more can be said on this connection: what is open ends without an answer. */
 static void
 lost(struct smtp_client *c, int code, const char *text)
@@ -224,6 +235,10 @@ lost(struct smtp_client *c, int code, const char *text)
 
 	if (c->state == ST_CLOSED)
 		return;
+	if (c->state == ST_QUIT) {
+		end_quit(c);
+		return;
+	}
 	if (in_transaction(c) && !c->tell_done) {
 		if (c->state == ST_DOT && c->dot_gone)
 			how = SMTP_DOUBT;
@@ -238,11 +253,11 @@ lost(struct smtp_client *c, int code, const char *text)
 static void
 say_quit(struct smtp_client *c)
 {
-	if (c->state == ST_CLOSED)
+	if (c->state == ST_CLOSED || c->state == ST_QUIT)
 		return;
 	stream_write(c->stream, SLICE("QUIT\r\n"));
-	close_with(c, true, 421, true, SLICE("4.4.2 [internal] connection closed"));
-	stream_finish(&c->stream);
+	c->tell_idle = false;
+	enter(c, ST_QUIT);
 }
 
 static void
@@ -770,6 +785,9 @@ on_reply(struct smtp_client *c, int code, struct slice raw, struct slice text)
 	case ST_DOT:
 		on_dot_reply(c, code, text);
 		break;
+	case ST_QUIT:
+		end_quit(c);
+		break;
 	case ST_CONNECTING:
 	case ST_CLOSED:
 		break;
@@ -854,6 +872,7 @@ client_on_timer(void *arg)
 		[ST_DATA] = "4.4.2 [internal] no DATA response",
 		[ST_BODY] = "4.4.2 [internal] send BODY failed",
 		[ST_DOT] = "4.4.2 [internal] no BODY response",
+		[ST_QUIT] = "",
 		[ST_CLOSED] = "",
 	};
 
