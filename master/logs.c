@@ -48,12 +48,15 @@ open_one(const char *path, unsigned mode, bool privileged)
 {
 	int dir = open_dir(path, privileged), fd, e;
 	struct stat st;
+	mode_t mask;
 
 	if (dir < 0)
 		return -1;
+	mask = umask(0); /* the mode is the operator's to say */
 	fd = openat(dir, strrchr(path, '/') + 1,
 		O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, mode);
 	e = errno;
+	umask(mask);
 	close(dir);
 	if (fd >= 0 && (fstat(fd, &st) < 0 || (!S_ISREG(st.st_mode) && !S_ISCHR(st.st_mode)))) {
 		close(fd);

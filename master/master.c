@@ -198,8 +198,10 @@ start_signals(struct master *m)
 	sigset_t set;
 
 	sigemptyset(&set);
-	for (size_t i = 0; i < sizeof(caught) / sizeof(caught[0]); i++)
+	for (size_t i = 0; i < sizeof(caught) / sizeof(caught[0]); i++) {
 		sigaddset(&set, caught[i]);
+		signal(caught[i], SIG_DFL); /* a shell's background job ignores some, and those never arrive */
+	}
 	signal(SIGPIPE, SIG_IGN);
 	if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
 		return false;

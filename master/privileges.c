@@ -211,7 +211,7 @@ privileges_user(const struct identity *id, const char *keep)
 		return OK;
 	if (prctl(PR_SET_KEEPCAPS, 1) < 0)
 		return failed("cannot keep capabilities over the change of user");
-	if (setgroups(1, &id->gid) < 0)
+	if (setgroups(0, NULL) < 0)
 		return failed("cannot give up root's groups");
 	if (setresgid(id->gid, id->gid, id->gid) < 0)
 		return failed("cannot change the group");

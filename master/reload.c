@@ -198,8 +198,8 @@ renew_keeper(struct master *m)
 
 	seat_drain(m, SLOT_KEEPER, 10);
 	s->wanted = true;
-	s->generation = m->generation;
 	if (s->state == SEAT_EMPTY) {
+		s->generation = m->generation;
 		s->state = SEAT_WAITING;
 		s->respawn_at = clock_mono();
 	}

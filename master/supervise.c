@@ -300,8 +300,9 @@ log_death(const struct master *m, int slot, int status)
 		log_finger(m, slot);
 }
 
+/* A successor is of the generation in force, unless it belongs to the one that is coming up. */
 static void
-plan_successor(struct seat *s, usec_t now)
+plan_successor(const struct master *m, struct seat *s, usec_t now)
 {
 	usec_t delay = 0;
 
@@ -315,6 +316,8 @@ plan_successor(struct seat *s, usec_t now)
 	} else {
 		s->died_young = 0;
 	}
+	if (s->rev == m->rev)
+		s->generation = m->generation;
 	s->state = SEAT_WAITING;
 	s->respawn_at = now + (delay < RESPAWN_MOST ? delay : RESPAWN_MOST);
 }
@@ -332,7 +335,7 @@ on_death(struct master *m, int slot, int status)
 	switchboard_forget(m, slot);
 	req_channel_free(&s->channel);
 	shm_slot_reap(m->area, slot, signo, signal_convicts(signo));
-	plan_successor(s, clock_mono());
+	plan_successor(m, s, clock_mono());
 	/* a tenant of another generation must not take the old one's hints for its own */
 	if (s->state == SEAT_EMPTY)
 		inbox_clear(m->area, slot);

@@ -1,6 +1,7 @@
 #include "worker/log/ec_logger.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -417,6 +418,15 @@ eclog_heartbeat(struct eclog *l, usec_t now)
 	add_line(l, ECLOG_REJECT, slice_bytes(&l->line));
 }
 
+/* A pipe that is full because its reader sleeps must not stop a loop, least of all the master's. */
+static bool
+stderr_takes(void)
+{
+	struct pollfd p = { .fd = STDERR_FILENO, .events = POLLOUT };
+
+	return poll(&p, 1, 0) == 1;
+}
+
 void
 eclog_panic_line(void *arg, enum log_level level, const char *line, size_t n)
 {
@@ -427,7 +437,7 @@ eclog_panic_line(void *arg, enum log_level level, const char *line, size_t n)
 	add_text(&b, slice_of(line, n));
 	bytes_add_char(&b, '\n');
 	/* Told twice rather than lost: the copy for -f must not depend on the log disk. */
-	if (l->conf.panic_to_stderr && write(STDERR_FILENO, b.p, b.n) < 0)
+	if (l->conf.panic_to_stderr && stderr_takes() && write(STDERR_FILENO, b.p, b.n) < 0)
 		l->conf.panic_to_stderr = false; /* nobody reads it any more */
 	if (l->conf.errors)
 		add_line(l, ECLOG_PANIC, slice_bytes(&b));

@@ -372,7 +372,7 @@ test_children_have_nothing_left(void **state)
 	assert_non_null(strstr(line, " dump 0 "));
 #endif
 	if (geteuid() == 0) {
-		assert_non_null(strstr(line, " uid 65534 65534 65534 groups 1 "));
+		assert_non_null(strstr(line, " uid 65534 65534 65534 groups 0 "));
 		assert_non_null(strstr(line, " fifo_at_root 1 "));
 	}
 	stop(w, SIGTERM, 0);
