@@ -1,7 +1,8 @@
 /* Accepting: few a turn, and no more than the others have. The workers share the listening sockets (EPOLLEXCLUSIVE wakes
- * one or two for a connection); without more, the first to wake takes all of a burst. So a worker whose sessions are well
- * above the mean stops listening for a moment and leaves the next ones to the rest; if they do not come, because
- * they are busy or gone, it takes a round whatever the others have. */
+ * one or two for a connection); without more, the first to wake takes nearly all. So a worker whose sessions are
+ * well above the mean stops listening, before the next connection comes: one that had been woken for it and then left it
+ * alone would have used up the wake-up of the others. While it stands back it looks now and then whether something has
+ * been left lying, because the rest are busy or gone, and takes that. */
 #include <errno.h>
 #include <netinet/in.h>
 #include <sys/resource.h>
@@ -14,7 +15,8 @@
 
 enum {
 	ACCEPTS_A_TURN = 4,
-	STEP_BACK_MS = 3,
+	LOOK_MS = 3,          /* standing back: the first look, then twice as late each time */
+	LOOK_MAX_MS = 100,
 	STUCK_MS = 100,       /* no descriptor, no memory: try again then */
 	STUCK_LINE_SECONDS = 60,
 	DESCRIPTORS_KEPT = 192, /* for the spool, logs, the way out */
@@ -22,7 +24,7 @@ enum {
 	AHEAD_PART = 16,      /* and one part in so many of the mean */
 };
 
-static void listen_again(void *arg);
+static void look(void *arg);
 static void on_connection(struct ev_io *io, uint32_t events, void *arg);
 
 static void
@@ -45,19 +47,13 @@ listen_off(struct reception *r)
 }
 
 static void
-step_back(struct reception *r, usec_t ms)
+stand_back(struct reception *r, unsigned ms)
 {
+	if (r->draining)
+		return;
 	listen_off(r);
-	loop_timer_set(r->env.loop, &r->back, loop_now(r->env.loop) + ms * USEC_PER_MS, listen_again, r);
-}
-
-static void
-listen_again(void *arg)
-{
-	struct reception *r = arg;
-
-	r->turned = true;
-	listen_on(r);
+	r->look_ms = ms;
+	loop_timer_set(r->env.loop, &r->back, loop_now(r->env.loop) + ms * USEC_PER_MS, look, r);
 }
 
 static size_t
@@ -140,7 +136,7 @@ stuck(struct reception *r)
 		r->told_at = now;
 		log_errno(LOG_LVL_ERROR, "esmtp", "cannot accept connections, %zu sessions are open", r->nsessions);
 	}
-	step_back(r, STUCK_MS);
+	stand_back(r, STUCK_MS);
 }
 
 static bool
@@ -162,6 +158,33 @@ accept_one(struct reception_door *door)
 	return true;
 }
 
+/* What nobody else has come for. */
+static bool
+take_leftovers(struct reception *r)
+{
+	bool took = false;
+
+	for (size_t i = 0; i < r->ndoors; i++)
+		took = accept_one(&r->doors[i]) || took;
+	return took;
+}
+
+static void
+look(void *arg)
+{
+	struct reception *r = arg;
+	unsigned next = r->look_ms * 2 < LOOK_MAX_MS ? r->look_ms * 2 : LOOK_MAX_MS;
+
+	if (take_leftovers(r))
+		next = LOOK_MS;
+	if (ev_timer_armed(&r->back))
+		return;
+	if (well_above_mean(r))
+		stand_back(r, next);
+	else
+		listen_on(r);
+}
+
 static void
 on_connection(struct ev_io *io, uint32_t events, void *arg)
 {
@@ -170,13 +193,7 @@ on_connection(struct ev_io *io, uint32_t events, void *arg)
 
 	(void)io;
 	(void)events;
-	for (int i = 0; i < ACCEPTS_A_TURN && r->listening; i++) {
-		if (!r->turned && well_above_mean(r)) {
-			step_back(r, STEP_BACK_MS);
-			return;
-		}
-		if (!accept_one(door))
-			return;
-	}
-	r->turned = false;
+	for (int i = 0; i < ACCEPTS_A_TURN && r->listening && accept_one(door); i++)
+		if (well_above_mean(r))
+			stand_back(r, LOOK_MS);
 }

@@ -30,16 +30,15 @@ struct reception {
 	struct reception_door *doors;
 	size_t ndoors;
 	bool listening, draining, stopping, told;
-	bool turned;              /* a worker that stepped back takes one round whatever the others have */
-	struct ev_timer back;     /* listens again */
+	struct ev_timer back;     /* looks again while it stands back */
+	unsigned look_ms;         /* after so long */
 	struct ev_later drain;
 	TAILQ_HEAD(, esmtp) sessions;
 	size_t nsessions, max_sessions;
 	size_t in_flight;         /* transactions at the spool, with or without a session */
 	STAILQ_HEAD(, esmtp_cmd) spare; /* commands to be used again */
 	size_t nspare;
-	uint64_t listener_stuck;  /* accept failures told so far: one line a minute */
-	usec_t told_at;
+	usec_t told_at;           /* of the last line about accept failing: one a minute */
 };
 
 /* reception_accept.c */
