@@ -275,28 +275,34 @@ run_length(struct slice s)
 	return n;
 }
 
+/* Bytes since the last line end of what was added behind `from`. */
+static size_t
+line_length(const struct bytes *out, size_t from)
+{
+	size_t at = out->n;
+
+	while (at > from && out->p[at - 1] != '\n')
+		at--;
+	return out->n - at;
+}
+
 void
 policy_words_encode(struct slice text, struct bytes *out)
 {
-	size_t line = out->n; /* where the current line began */
+	const size_t from = out->n;
 
-	while (text.n > 0) {
-		const struct slice word = next_word(text);
-		const bool encode = word_needs(word);
-		const size_t n = encode ? run_length(text) : word.n;
-
-		if (out->n > line && out->n + n - line > LINE_MAX_BYTES) {
-			bytes_add_str(out, "\r\n ");
-			line = out->n;
+	for (bool first = true; first || text.n > 0; first = false) {
+		if (!first) { /* the space between two words is where a line may be folded */
+			text = slice_of(text.p + 1, text.n - 1);
+			bytes_add_str(out, line_length(out, from) + next_word(text).n > LINE_MAX_BYTES ? "\r\n " : " ");
 		}
+		const bool encode = word_needs(next_word(text));
+		const size_t n = encode ? run_length(text) : next_word(text).n;
+
 		if (encode)
 			add_encoded(slice_of(text.p, n), out);
 		else
-			bytes_add_slice(out, word);
+			bytes_add_slice(out, slice_of(text.p, n));
 		text = slice_of(text.p + n, text.n - n);
-		if (text.n > 0) {
-			bytes_add_char(out, ' ');
-			text = slice_of(text.p + 1, text.n - 1);
-		}
 	}
 }
