@@ -28,7 +28,6 @@ struct spool_body {
 	uint64_t written;
 	uint32_t crc;
 	enum err file_why;
-	int file_errno;
 };
 
 enum body_action { BODY_WRITE, BODY_FLUSH, BODY_SYNC };
@@ -42,6 +41,12 @@ struct body_job {
 	void (*ready)(void *arg, enum err why, int fd);
 	void (*synced)(void *arg, enum err why, const struct body_place *place);
 	void *arg;
+
+	/* What came of it: a copy, for the thread may be at the next one already. */
+	enum err why;
+	int error;
+	int fd;
+	struct body_place place;
 };
 
 struct spool_body *
@@ -116,7 +121,10 @@ body_run(struct cold_job *job)
 		b->file_why = file_write(b, slice_bytes(&bj->bytes), bj->id_high);
 	if (b->file_why == OK && bj->action == BODY_SYNC)
 		b->file_why = file_sync(b);
-	b->file_errno = errno;
+	bj->error = errno;
+	bj->why = b->file_why;
+	bj->fd = b->seg.fd;
+	bj->place = (struct body_place){ b->seg.number, SEGMENT_HEAD, b->written, b->crc };
 }
 
 /* ---------------------------------------------------------------- on the loop */
@@ -148,11 +156,9 @@ static void
 job_answer(struct spool_body *b, const struct body_job *bj)
 {
 	if (bj->action == BODY_FLUSH)
-		bj->ready(bj->arg, b->why, b->why == OK ? b->seg.fd : -1);
-	if (bj->action == BODY_SYNC) {
-		struct body_place place = { b->seg.number, SEGMENT_HEAD, b->written, b->crc };
-		bj->synced(bj->arg, b->why, b->why == OK ? &place : NULL);
-	}
+		bj->ready(bj->arg, b->why, b->why == OK ? bj->fd : -1);
+	if (bj->action == BODY_SYNC)
+		bj->synced(bj->arg, b->why, b->why == OK ? &bj->place : NULL);
 }
 
 static void
@@ -164,9 +170,9 @@ body_done(struct cold_job *job)
 	spool_cold_over(b->sp);
 	b->pending -= bj->bytes.n;
 	bytes_fini(&bj->bytes);
-	if (b->why == OK && b->file_why != OK) {
-		b->why = b->file_why;
-		errno = b->file_errno;
+	if (b->why == OK && bj->why != OK) {
+		b->why = bj->why;
+		errno = bj->error;
 		log_errno(LOG_LVL_ERROR, "spool", "a body cannot be written");
 	}
 	if (!b->freed)
