@@ -268,8 +268,8 @@ take_row(struct answer *a, struct slice *rest, struct slice *cells)
 void
 answer_table_end(struct answer *a, const char *none)
 {
-	struct slice cells[ANSWER_COLUMNS], rest = slice_bytes(&a->cells);
-	size_t width[ANSWER_COLUMNS];
+	struct slice cells[ANSWER_COLUMNS] = { 0 }, rest = slice_bytes(&a->cells);
+	size_t width[ANSWER_COLUMNS] = { 0 };
 
 	if (a->json) {
 		bytes_add_char(&a->out, ']');

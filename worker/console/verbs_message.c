@@ -55,8 +55,8 @@ ask_owner(struct command *c, const struct wish *w)
 {
 	struct ask_edit edit = { .verb = w->verb, .reason = slice_str(w->reason) };
 	struct bytes payload = { 0 };
-	struct index_row *row;
-	msgid_t id;
+	struct index_row *row = NULL;
+	msgid_t id = 0;
 	uint8_t slot;
 	enum err e;
 
@@ -236,8 +236,8 @@ static enum err
 details(struct command *c, unsigned word, bool envelope, bool body)
 {
 	struct message_text text = { 0 };
-	struct index_row *row;
-	msgid_t id;
+	struct index_row *row = NULL;
+	msgid_t id = 0;
 	enum err e;
 
 	if ((e = command_id(c, word, &id)) != OK || (e = find_row(c, id, &row)) != OK)

@@ -133,7 +133,8 @@ collect(struct command *c, const struct filter *f, struct line **lines, size_t *
 		index_end(&t);
 	}
 	if (e == OK || e == ERR_EOF) {
-		qsort(*lines, *count, sizeof **lines, larger_first);
+		if (*count > 1)
+			qsort(*lines, *count, sizeof **lines, larger_first);
 		return OK;
 	}
 	return command_refuse(c, e, "the index cannot be read: %s", err_text(e));
