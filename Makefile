@@ -82,6 +82,12 @@ $(O)/$(basename $(1)): $(O)/obj/$(basename $(1)).o $(foreach d,$(call below,$(pa
 endef
 $(foreach t,$(UNIT_SRC),$(eval $(call unit,$(t))))
 
+# Benches of one floor in C: make build/t/bench/journal_bench
+$(O)/t/bench/%: $(O)/obj/t/bench/%.o $(call lib,spool) $(call lib,spool/format) $(call lib,shm) $(call lib,shm/base)
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $< -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(LIBS)
+
 # make unit: all; make unit-spool, unit-policy_lua ...: one folder (slashes as underscores).
 .PHONY: unit
 unit: $(UNIT_BIN)
