@@ -1,4 +1,4 @@
-/* spool_faults.h - the named points of the write side, for tests that visit all of them
+/* spool_faults.h - the named points of the spool, for tests that visit all of them
  * X(NAME): at these the process can be killed (fault_point). E(NAME): these can fail with an errno (fault_error). */
 #ifndef SPOOL_SPOOL_FAULTS_H
 #define SPOOL_SPOOL_FAULTS_H
@@ -20,7 +20,20 @@
 	X("body.before_write")             \
 	X("body.before_sync")              \
 	X("body.after_sync")               \
-	X("submit.before_done")
+	X("submit.before_done")            \
+	X("keeper.before_sync")            \
+	X("fold.before_commit")            \
+	X("fold.after_commit")             \
+	X("reclaim.before_ended")          \
+	X("ended.before_sync")             \
+	X("reclaim.after_ended")           \
+	X("reclaim.after_over")            \
+	X("reclaim.before_unlink")         \
+	X("reclaim.after_unlink")          \
+	X("reclaim.after_dirsync")         \
+	X("seal.before_toc")               \
+	X("rebuild.begin")                 \
+	X("rebuild.before_commit")
 
 #define SPOOL_FAULT_ERRORS(E)              \
 	E("journal.write")                 \
@@ -33,6 +46,8 @@
 	E("body.create")                   \
 	E("body.write")                    \
 	E("body.sync")                     \
-	E("read.cold")
+	E("read.cold")                     \
+	E("keeper.sync")                   \
+	E("keeper.own_sync")
 
 #endif

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "shm/base/fault.h"
 #include "shm/base/log.h"
 #include "shm/base/mem.h"
 #include "spool/spool_keeper_int.h"
@@ -272,9 +273,10 @@ fold_all(struct keeper *k, bool *more)
 	if (e == OK)
 		e = settle_dead(k);
 	if (e == OK && !*more && fold_rebuilding(k->fold) && !dead_unsettled(k)) {
+		fault_point("rebuild.before_commit");
 		fold_rebuilt(k->fold);
 		k->urgent = true;
-		log_info("keeper", "the index is whole again");
+		log_info("keeper", "the index is whole");
 	}
 	return e;
 }
@@ -328,13 +330,16 @@ tidy(struct keeper *k)
 	struct index_segment s;
 	struct kfile *f;
 
+	k->untidy = k->reclaim;
 	if (k->reclaim && !fold_rebuilding(k->fold))
 		return keeper_reclaim(k);
 	RB_FOREACH (f, kfile_tree, &k->files) {
 		if (!f->sure || f->toc || f->bad || f->head.writer == k->conf.writer)
 			continue;
-		if (fold_segment_get(k->fold, f->number, &s) && s.state == SEG_SEALED && s.folded >= f->limit)
-			return keeper_toc(k, f);
+		if (!fold_segment_get(k->fold, f->number, &s) || s.state != SEG_SEALED || s.folded < f->limit)
+			continue;
+		k->untidy = true; /* one a turn */
+		return keeper_toc(k, f);
 	}
 	return OK;
 }
@@ -360,7 +365,7 @@ next_turn(struct keeper *k, bool more)
 {
 	usec_t next = k->now + (k->now - k->moved_at < USEC_PER_SEC ? LOOK_BUSY : LOOK_IDLE);
 
-	if (more || dead_unseen(k) || k->urgent)
+	if (more || dead_unseen(k) || k->urgent || k->untidy)
 		return k->now;
 	if (k->reclaim && !fold_rebuilding(k->fold) && !fold_dirty(k->fold))
 		return k->now;

@@ -72,6 +72,7 @@ struct keeper {
 	bool broken;               /* the map is to be rebuilt */
 	bool loaded;               /* the environment has been written to */
 	bool urgent;               /* somebody waits for what was just folded */
+	bool untidy;               /* a dead segment may have no table of contents yet */
 	bool reclaim;              /* something may be over */
 	uint64_t asked, answered;
 	struct keeper_counts counts;

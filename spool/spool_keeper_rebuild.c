@@ -63,12 +63,9 @@ open_and_load(struct keeper *k)
 	if (e == OK)
 		e = index_load(t, k->fold);
 	index_end(&t);
-	k->loaded = e == OK;
-	if (e == ERR_AGAIN) {
-		k->broken = true;
-		e = OK;
-	}
-	return e;
+	k->loaded = e == OK && !fold_rebuilding(k->fold);
+	k->broken = !k->loaded; /* none, or one whose rebuild was cut short: from the start */
+	return e == ERR_AGAIN ? OK : e;
 }
 
 enum err
@@ -118,7 +115,8 @@ keeper_rebuild(struct keeper *k)
 {
 	enum err e = OK;
 
-	log_warn("keeper", "the index is built anew from the journals; mail is accepted meanwhile");
+	if (!RB_EMPTY(&k->files))
+		log_warn("keeper", "the index is built anew from the journals; mail is accepted meanwhile");
 	fault_point("rebuild.begin");
 	if (k->loaded)
 		e = replace_index(k);

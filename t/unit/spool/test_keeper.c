@@ -1,0 +1,629 @@
+/* spool/spool_keeper: folding, settling, reclaiming and rebuilding over real files. */
+#include "keeper_fixture.h"
+
+#include <sys/wait.h>
+
+/* ---- folding ---- */
+
+static void
+what_is_synced_is_in_the_map(void **state)
+{
+	struct kfix f;
+	struct place p;
+
+	(void)state;
+	kfix_init(&f);
+	kfix_settle(&f); /* mail that is there before the first map counts as carried */
+	put_message(&f, 1, 1);
+	p = put_message(&f, 1, 2);
+	put_message(&f, 1, 3);
+	writer_sync(&f, 1);
+	put_message(&f, 1, 4); /* not synced yet */
+	put_outcome(&f, 2, 2, 1, OUTCOME_DELIVERED, p);
+	writer_sync(&f, 2);
+	kfix_settle(&f);
+	assert_int_equal(map_state(&f, 1), ROW_QUEUED);
+	assert_int_equal(map_state(&f, 2), ROW_STATES);
+	assert_int_equal(map_state(&f, 3), ROW_QUEUED);
+	assert_int_equal(map_state(&f, 4), ROW_STATES);
+	writer_sync(&f, 1);
+	kfix_settle(&f);
+	assert_int_equal(map_state(&f, 4), ROW_QUEUED);
+	assert_int_equal(map_ledger(&f).delivered, 1);
+	assert_int_equal(index_ledger_difference(&(struct index_ledger){ .accepted = 1 }), 1);
+	kfix_fini(&f);
+}
+
+static void
+there_is_one_keeper(void **state)
+{
+	struct kfix f;
+	struct keeper *other = NULL;
+
+	(void)state;
+	kfix_init(&f);
+	kfix_open(&f);
+	assert_int_equal(keeper_open(&f.conf, &other), ERR_EXISTS);
+	assert_null(other);
+	kfix_fini(&f);
+}
+
+static void
+a_question_is_answered_after_its_commit(void **state)
+{
+	struct kfix f;
+	uint64_t serial;
+	usec_t again;
+
+	(void)state;
+	kfix_init(&f);
+	kfix_settle(&f);
+	put_message(&f, 1, 1);
+	writer_sync(&f, 1);
+	serial = keeper_ask(f.k);
+	assert_false(keeper_answered(f.k, serial));
+	while (!keeper_answered(f.k, serial))
+		assert_int_equal(keeper_turn(f.k, clock_mono(), true, &again), OK);
+	assert_int_equal(map_state(&f, 1), ROW_QUEUED);
+	kfix_fini(&f);
+}
+
+/* ---- the dead ---- */
+
+static void
+a_dead_writer_leaves_its_attempts_in_doubt(void **state)
+{
+	struct kfix f;
+	struct index_txn *t;
+	struct place p;
+	bool yes;
+
+	(void)state;
+	kfix_init(&f);
+	p = put_message(&f, 1, 1);
+	put_message(&f, 1, 2);
+	writer_sync(&f, 1);
+	put_attempt(&f, 2, 1, 1, p);
+	writer_sync(&f, 2);
+	kfix_settle(&f);
+	assert_int_equal(map_state(&f, 1), ROW_WORK);
+	t = map_begin(&f);
+	assert_int_equal(index_writer_gone(t, 2, 0, 0, &yes), OK);
+	assert_false(yes);
+	index_end(&t);
+	writer_die(&f, 2);
+	kfix_settle(&f);
+	assert_int_equal(map_state(&f, 1), ROW_DOUBT);
+	assert_int_equal(map_state(&f, 2), ROW_QUEUED);
+	t = map_begin(&f);
+	assert_int_equal(index_writer_gone(t, 2, 0, 0, &yes), OK);
+	assert_true(yes);
+	index_end(&t);
+	kfix_fini(&f);
+}
+
+/* Nobody ever saw a file of this one: a scan that began later says so. */
+static void
+a_writer_without_files_is_gone_after_a_scan(void **state)
+{
+	struct kfix f;
+	struct index_txn *t;
+	usec_t since = clock_mono();
+	bool yes;
+
+	(void)state;
+	kfix_init(&f);
+	kfix_settle(&f);
+	kfix_settle(&f);
+	t = map_begin(&f);
+	assert_int_equal(index_writer_gone(t, 99, since, f.conf.writer, &yes), OK);
+	assert_true(yes);
+	assert_int_equal(index_writer_gone(t, 99, since, f.conf.writer + 1, &yes), OK);
+	assert_false(yes);
+	assert_int_equal(index_writer_gone(t, 99, INT64_MAX, f.conf.writer, &yes), OK);
+	assert_false(yes);
+	index_end(&t);
+	kfix_fini(&f);
+}
+
+/* Above the last mark a record counts when it is whole, blobs and all, and nothing behind a torn one does. */
+static void
+a_torn_tail_is_nothing(void **state)
+{
+	static const struct {
+		const char *name;
+		int off; /* of the byte that is wrong, in the second record; -1: none */
+		enum row_state second, third;
+	} table[] = {
+		{ "whole", -1, ROW_QUEUED, ROW_QUEUED },
+		{ "head torn", 8, ROW_STATES, ROW_STATES },
+		{ "items torn", RECORD_HEAD + 9, ROW_STATES, ROW_STATES },
+		{ "blob torn", -8, ROW_STATES, ROW_STATES },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+		struct kfix f;
+		struct place p, next;
+
+		kfix_init(&f);
+		put_message(&f, 1, 1);
+		writer_sync(&f, 1);
+		p = put_message(&f, 1, 2);
+		next = put_message(&f, 1, 3);
+		if (table[i].off == -8)
+			spoil(&f, p.seg, next.off - 9);
+		else if (table[i].off >= 0)
+			spoil(&f, p.seg, p.off + (uint32_t)table[i].off);
+		writer_die(&f, 1);
+		kfix_settle(&f);
+		assert_int_equal(map_state(&f, 1), ROW_QUEUED);
+		assert_int_equal(map_state(&f, 2), table[i].second);
+		assert_int_equal(map_state(&f, 3), table[i].third);
+		assert_int_equal(map_ledger(&f).damaged_records, 0);
+		assert_true(has_file(&f, SEGFILE_TOC, p.seg));
+		kfix_fini(&f);
+	}
+}
+
+/* Below a mark that a later record carries it is damage: counted, its bytes kept, the rest served. */
+static void
+damage_is_named_and_the_rest_is_served(void **state)
+{
+	static const struct {
+		uint32_t off;
+		unsigned recipients; /* as far as its head can still say */
+	} table[] = { { 8, 0 }, { RECORD_HEAD + 9, 1 } };
+
+	(void)state;
+	for (size_t i = 0; i < 4; i++) {
+		struct kfix f;
+		struct index_txn *t;
+		struct index_damage d;
+		struct place p, last;
+		size_t n;
+
+		kfix_init(&f);
+		put_message(&f, 1, 1);
+		p = put_message(&f, 1, 2);
+		writer_sync(&f, 1);
+		last = put_message(&f, 1, 3);
+		writer_sync(&f, 1);
+		spoil(&f, p.seg, p.off + table[i % 2].off);
+		if (i >= 2) /* the keeper never saw the slot's mark */
+			writer_of(&f, 1)->mark = 0;
+		writer_die(&f, 1);
+		kfix_settle(&f);
+		assert_int_equal(map_state(&f, 1), ROW_QUEUED);
+		assert_int_equal(map_state(&f, 2), ROW_STATES);
+		assert_int_equal(map_state(&f, 3), ROW_QUEUED);
+		t = map_begin(&f);
+		assert_int_equal(index_damage_page(t, (struct place){ 0, 0 }, &d, 1, &n), OK);
+		assert_int_equal(d.place.off, p.off);
+		assert_int_equal(d.len, last.off - p.off);
+		assert_int_equal(d.recipients, table[i % 2].recipients);
+		assert_true(d.found_at > 0);
+		index_end(&t);
+		assert_int_equal(map_ledger(&f).damaged, table[i % 2].recipients);
+		assert_int_equal(map_ledger(&f).damaged_records, 1);
+		free(map_text(&f)); /* the ledger balances */
+		put_outcome(&f, 2, 1, 1, OUTCOME_DELIVERED, (struct place){ p.seg, SEGMENT_HEAD });
+		put_outcome(&f, 2, 3, 1, OUTCOME_DELIVERED, last);
+		writer_sync(&f, 2);
+		kfix_settle(&f);
+		assert_true(has_file(&f, SEGFILE_SEG, p.seg));
+		kfix_fini(&f);
+	}
+}
+
+static void
+a_segment_ends_where_its_successor_says(void **state)
+{
+	struct kfix f;
+	struct record r = { .items = 0 };
+	struct spool_end end;
+	uint32_t first;
+
+	(void)state;
+	kfix_init(&f);
+	put_message(&f, 1, 1);
+	writer_sync(&f, 1);
+	end = (struct spool_end){ .seg = first = writer_of(&f, 1)->seg.number, .mark = writer_of(&f, 1)->off };
+	put_message(&f, 1, 2); /* its sync failed: refused with 451 */
+	writer_begin(&f, 1);
+	writer_of(&f, 1)->mark = 0;
+	record_add_end(&r, &end);
+	writer_put(&f, 1, &r);
+	put_message(&f, 1, 3);
+	writer_die(&f, 1);
+	kfix_settle(&f);
+	assert_int_equal(map_state(&f, 1), ROW_QUEUED);
+	assert_int_equal(map_state(&f, 2), ROW_STATES);
+	assert_int_equal(map_state(&f, 3), ROW_QUEUED);
+	assert_true(first != 0);
+	kfix_fini(&f);
+}
+
+static void
+the_second_death_by_own_fault_quarantines(void **state)
+{
+	struct kfix f;
+
+	(void)state;
+	kfix_init(&f);
+	put_message(&f, 1, 1);
+	writer_sync(&f, 1);
+	put_message(&f, 2, 2);
+	writer_sync(&f, 2);
+	put_message(&f, 3, 3);
+	writer_sync(&f, 3);
+	kfix_settle(&f);
+	writer_of(&f, 2)->finger = 1;
+	writer_die(&f, 2);
+	kfix_settle(&f);
+	assert_int_equal(map_state(&f, 1), ROW_QUEUED);
+	keeper_close(&f.k);
+	kfix_settle(&f); /* the next keeper asks again: one death counts once */
+	assert_int_equal(map_state(&f, 1), ROW_QUEUED);
+	writer_of(&f, 3)->finger = 1;
+	writer_die(&f, 3);
+	kfix_settle(&f);
+	assert_int_equal(map_state(&f, 1), ROW_QUARANTINED);
+	assert_int_equal(unlink("index/data.mdb"), 0);
+	assert_int_equal(unlink("index/lock.mdb"), 0);
+	keeper_close(&f.k);
+	kfix_settle(&f); /* set-aside states survive the index */
+	assert_int_equal(map_state(&f, 1), ROW_QUARANTINED);
+	kfix_fini(&f);
+}
+
+/* ---- reclaiming ---- */
+
+static void
+what_is_over_is_given_back(void **state)
+{
+	struct kfix f;
+	struct place p;
+	uint32_t first, second;
+
+	(void)state;
+	kfix_init(&f);
+	p = put_message(&f, 1, 1);
+	writer_sync(&f, 1);
+	put_attempt(&f, 2, 1, 1, p);
+	put_outcome(&f, 2, 1, 1, OUTCOME_DELIVERED, p);
+	put_message(&f, 2, 2);
+	writer_sync(&f, 2);
+	first = p.seg;
+	second = writer_of(&f, 2)->seg.number;
+	kfix_settle(&f);
+	assert_true(has_file(&f, SEGFILE_SEG, first));
+	writer_die(&f, 1);
+	writer_die(&f, 2);
+	kfix_settle(&f);
+	assert_false(has_file(&f, SEGFILE_SEG, first));
+	assert_false(has_file(&f, SEGFILE_TOC, first));
+	assert_true(has_file(&f, SEGFILE_SEG, second));
+	assert_int_equal(files_count(&f.base, SEGFILE_SPARE), 0);
+	kfix_fini(&f);
+}
+
+static void
+a_large_enough_one_becomes_a_spare(void **state)
+{
+	struct kfix f;
+	struct place p;
+
+	(void)state;
+	kfix_init(&f);
+	f.conf.spares = 1;
+	for (uint64_t w = 1; w <= 2; w++) {
+		p = put_message(&f, w, w);
+		put_outcome(&f, w, w, 1, OUTCOME_DELIVERED, p);
+		writer_sync(&f, w);
+		writer_die(&f, w);
+	}
+	kfix_settle(&f);
+	assert_int_equal(files_count(&f.base, SEGFILE_SPARE), 1);
+	assert_int_equal(files_count(&f.base, SEGFILE_SEG), 0);
+	kfix_fini(&f);
+}
+
+/* The outcome goes with its segment, but not what it says: after the loss of the index nothing is delivered again. */
+static void
+what_a_segment_said_outlives_it(void **state)
+{
+	struct kfix f;
+	struct place p;
+	char *before, *after;
+
+	(void)state;
+	kfix_init(&f);
+	p = put_message(&f, 1, 1);
+	put_message(&f, 1, 2);
+	writer_sync(&f, 1);
+	put_outcome(&f, 2, 1, 1, OUTCOME_DELIVERED, p);
+	writer_sync(&f, 2);
+	writer_die(&f, 2);
+	kfix_settle(&f);
+	assert_true(has_file(&f, SEGFILE_ENDED, p.seg));
+	assert_int_equal(files_count(&f.base, SEGFILE_SEG), 1);
+	before = map_text(&f);
+	keeper_close(&f.k);
+	assert_int_equal(unlink("index/data.mdb"), 0);
+	kfix_settle(&f);
+	after = map_text(&f);
+	assert_string_equal(before, after);
+	assert_int_equal(map_ledger(&f).carried, 1);
+	free(before);
+	free(after);
+	kfix_fini(&f);
+}
+
+static void
+bodies_that_nobody_names_go_with_their_writer(void **state)
+{
+	struct kfix f;
+	struct segment body;
+	struct record r = { .items = 0 };
+	struct spool_message m = message_of(1, "b@example.com");
+	struct place p;
+	uint32_t named, orphan;
+
+	(void)state;
+	kfix_init(&f);
+	assert_int_equal(segment_make(&writer_of(&f, 1)->maker, SEGMENT_BODY, 4096, 1, &body), OK);
+	named = body.number;
+	segment_close(&body);
+	assert_int_equal(segment_make(&writer_of(&f, 1)->maker, SEGMENT_BODY, 4096, 1, &body), OK);
+	orphan = body.number;
+	segment_close(&body);
+	m.size = BLOB_INLINE_MAX + 1;
+	m.body_blob = record_add_body(&r, named, SEGMENT_HEAD, m.size, 0);
+	record_add_message(&r, &m);
+	p = writer_put(&f, 1, &r);
+	writer_sync(&f, 1);
+	kfix_settle(&f);
+	assert_true(has_file(&f, SEGFILE_SEG, named));
+	assert_true(has_file(&f, SEGFILE_SEG, orphan));
+	writer_die(&f, 1);
+	kfix_settle(&f);
+	assert_true(has_file(&f, SEGFILE_SEG, named));
+	assert_false(has_file(&f, SEGFILE_SEG, orphan));
+	put_outcome(&f, 2, 1, 1, OUTCOME_DELIVERED, p);
+	writer_sync(&f, 2);
+	kfix_settle(&f);
+	assert_false(has_file(&f, SEGFILE_SEG, named));
+	assert_false(has_file(&f, SEGFILE_SEG, p.seg));
+	kfix_fini(&f);
+}
+
+/* ---- the map lost, damaged, tampered with ---- */
+
+static void
+mixture(struct kfix *f)
+{
+	struct place p1 = put_message(f, 1, 1), p2 = put_message(f, 1, 2), p3 = put_message(f, 1, 3);
+	struct place p6 = put_message(f, 1, 6), p7 = put_message(f, 4, 7);
+
+	writer_sync(f, 1);
+	put_attempt(f, 2, 1, 1, p1);
+	put_outcome(f, 2, 1, 1, OUTCOME_DELIVERED, p1);
+	put_attempt(f, 2, 2, 1, p2);
+	put_edit(f, 2, 3, EDIT_HOLD, 100, p3);
+	writer_sync(f, 2);
+	put_message(f, 3, 4);
+	put_message(f, 3, 5);
+	writer_sync(f, 3);
+	put_outcome(f, 4, 6, 1, OUTCOME_DELIVERED, p6); /* all of this one's is over */
+	put_outcome(f, 4, 7, 1, OUTCOME_BOUNCED, p7);
+	writer_die(f, 1);
+	writer_die(f, 2);
+	writer_die(f, 4);
+}
+
+static void
+a_lost_or_damaged_index_is_built_anew(void **state)
+{
+	static const char *const how[] = { "deleted", "garbage", "truncated" }; /* by their place */
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(how) / sizeof(how[0]); i++) {
+		struct kfix f;
+		struct index_conf ic = { .path = "index", .map_size = 64 << 20 };
+		char *before, *after, junk[8192];
+		pid_t pid;
+		int fd;
+
+		kfix_init(&f);
+		mixture(&f);
+		kfix_settle(&f);
+		before = map_text(&f);
+		keeper_close(&f.k);
+		memset(junk, 0xa5, sizeof(junk));
+		if (i == 0) {
+			assert_int_equal(unlink("index/data.mdb"), 0);
+		} else {
+			fd = open("index/data.mdb", O_WRONLY | O_CLOEXEC | (i == 2 ? O_TRUNC : 0));
+			assert_int_equal(write(fd, junk, i == 2 ? 100 : sizeof(junk)), i == 2 ? 100 : sizeof(junk));
+			close(fd);
+		}
+		kfix_settle(&f);
+		assert_false(keeper_rebuilding(f.k));
+		after = map_text(&f);
+		assert_string_equal(before, after);
+		free(before);
+		free(after);
+		/* another process reads it */
+		pid = fork();
+		if (pid == 0) {
+			struct index *ix = NULL;
+			struct index_txn *t = NULL;
+			struct index_meta m;
+
+			_exit(index_open(&ic, &ix) == OK && index_begin(ix, &t) == OK && index_meta(t, &m) == OK &&
+					!m.rebuilding && m.highest_seg >= 3 ? 0 : 1);
+		}
+		assert_int_equal(waitpid(pid, &fd, 0), pid);
+		assert_int_equal(fd, 0);
+		kfix_fini(&f);
+	}
+}
+
+/* The count of rows and the flows are two sources: what is taken out behind the keeper's back shows. */
+static void
+a_row_taken_away_shows_in_the_ledger(void **state)
+{
+	static const char *const tables[] = { "message" };
+	struct lmdb_conf conf = { .path = "index", .tables = tables, .ntables = 1, .map_size = 64 << 20 };
+	static const char id[8] = { 0, 0, 0, 0, 0, 0, 0, 4 };
+	struct index_ledger l;
+	struct lmdb *env = NULL;
+	struct lmdb_txn *t;
+	struct kfix f;
+
+	(void)state;
+	kfix_init(&f);
+	mixture(&f);
+	kfix_settle(&f);
+	l = map_ledger(&f);
+	assert_int_equal(index_ledger_difference(&l), 0);
+	keeper_close(&f.k);
+	assert_int_equal(lmdb_open(&conf, &env), OK);
+	t = lmdb_write(env);
+	assert_true(lmdb_del(t, 0, slice_of(id, sizeof(id))));
+	assert_int_equal(lmdb_commit(&t), OK);
+	lmdb_close(&env);
+	kfix_settle(&f);
+	l = map_ledger(&f);
+	assert_int_equal(index_ledger_difference(&l), 1);
+	kfix_fini(&f);
+}
+
+/* ---- deadlines, tails ---- */
+
+static void
+deadlines_are_told_and_looked_at_again(void **state)
+{
+	struct kfix f;
+
+	(void)state;
+	kfix_init(&f);
+	f.deadline = 1;
+	put_message(&f, 1, 1);
+	writer_sync(&f, 1);
+	kfix_settle(&f);
+	assert_int_equal(f.expired, 1);
+	kfix_settle(&f);
+	assert_int_equal(f.expired, 1); /* not at every commit */
+	kfix_fini(&f);
+}
+
+static void
+the_tail_is_told(void **state)
+{
+	struct kfix f;
+	usec_t again;
+
+	(void)state;
+	kfix_init(&f);
+	kfix_settle(&f);
+	assert_int_equal(f.tail, 0);
+	put_message(&f, 1, 1);
+	writer_sync(&f, 1);
+	assert_int_equal(keeper_ask(f.k), 2);
+	do {
+		assert_int_equal(keeper_turn(f.k, clock_mono(), false, &again), OK);
+	} while (!keeper_answered(f.k, 2));
+	assert_int_equal(f.tail, 0);
+	assert_int_equal(map_state(&f, 1), ROW_QUEUED);
+	kfix_fini(&f);
+}
+
+/* ---- killed anywhere ---- */
+
+/* A keeper is killed at this point, then another one goes on: the map is as if nothing had happened. */
+static void
+killed_at(const char *point, bool lose_index)
+{
+	char rule[64], *want, *got;
+	struct kfix f;
+	int status;
+	pid_t pid;
+
+	kfix_init(&f);
+	mixture(&f);
+	kfix_settle(&f);
+	want = map_text(&f);
+	kfix_fini(&f);
+
+	kfix_init(&f);
+	mixture(&f);
+	if (lose_index) {
+		kfix_settle(&f);
+		keeper_close(&f.k);
+		assert_int_equal(unlink("index/data.mdb"), 0);
+	}
+	(void)snprintf(rule, sizeof(rule), "%s=kill", point);
+	pid = fork();
+	if (pid == 0) {
+		faults(rule);
+		f.conf.writer++;
+		if (keeper_open(&f.conf, &f.k) == OK)
+			(void)keeper_settle(f.k, clock_mono());
+		_exit(0);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+	f.conf.writer++;
+	kfix_settle(&f);
+	got = map_text(&f);
+	assert_string_equal(want, got);
+	free(want);
+	free(got);
+	kfix_fini(&f);
+}
+
+static void
+a_keeper_killed_at_any_point_is_succeeded(void **state)
+{
+	static const char *const points[] = { "keeper.before_sync", "fold.before_commit", "fold.after_commit",
+		"reclaim.before_ended", "ended.before_sync", "reclaim.after_ended", "reclaim.after_over",
+		"reclaim.before_unlink", "reclaim.after_unlink", "reclaim.after_dirsync", "seal.before_toc", "rebuild.begin",
+		"rebuild.before_commit" };
+
+	(void)state;
+	faults("none.such=kill");
+	for (size_t i = 0; i < sizeof(points) / sizeof(points[0]); i++) {
+		print_message("   %s\n", points[i]);
+		killed_at(points[i], strncmp(points[i], "rebuild", 7) == 0);
+	}
+	faults(NULL);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(what_is_synced_is_in_the_map),
+		cmocka_unit_test(there_is_one_keeper),
+		cmocka_unit_test(a_question_is_answered_after_its_commit),
+		cmocka_unit_test(a_dead_writer_leaves_its_attempts_in_doubt),
+		cmocka_unit_test(a_writer_without_files_is_gone_after_a_scan),
+		cmocka_unit_test(a_torn_tail_is_nothing),
+		cmocka_unit_test(damage_is_named_and_the_rest_is_served),
+		cmocka_unit_test(a_segment_ends_where_its_successor_says),
+		cmocka_unit_test(the_second_death_by_own_fault_quarantines),
+		cmocka_unit_test(what_is_over_is_given_back),
+		cmocka_unit_test(a_large_enough_one_becomes_a_spare),
+		cmocka_unit_test(what_a_segment_said_outlives_it),
+		cmocka_unit_test(bodies_that_nobody_names_go_with_their_writer),
+		cmocka_unit_test(a_lost_or_damaged_index_is_built_anew),
+		cmocka_unit_test(a_row_taken_away_shows_in_the_ledger),
+		cmocka_unit_test(deadlines_are_told_and_looked_at_again),
+		cmocka_unit_test(the_tail_is_told),
+		cmocka_unit_test(a_keeper_killed_at_any_point_is_succeeded),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
