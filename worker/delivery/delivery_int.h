@@ -124,7 +124,7 @@ struct job {
 	bool gate; /* owner_may_write has said true: an outcome is owed */
 	bool attempt_synced;
 	unsigned in_flight; /* records of ours without an answer */
-	bool counted;       /* in the gauge of messages in work */
+	bool orphan;        /* freed, but for the answers that are still owed to it */
 	struct settled out;
 	struct ev_timer retry;
 	struct bounce *bounce;
@@ -192,6 +192,8 @@ void job_start(struct job *j, struct dconn *c);
 void job_opened(struct job *j);
 void job_want(struct job *j);
 void job_answered(struct job *j, const struct smtp_result *r);
+/* A record of this job has its answer. True: nobody is interested any more. */
+bool job_landed(struct job *j);
 /* The gate of the owner; true only once it was passed. */
 bool job_gate(struct job *j);
 

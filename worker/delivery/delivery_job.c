@@ -56,8 +56,6 @@ job_free(struct job *j)
 	}
 	loop_timer_stop(d->env.loop, &j->retry);
 	bounce_free(&j->bounce);
-	if (j->counted)
-		delivery_count(d, CELL_MESSAGES_IN_WORK, -1);
 	if (j->errand)
 		q->errands--;
 	else
@@ -67,8 +65,22 @@ job_free(struct job *j)
 	bytes_fini(&j->reason);
 	bytes_fini(&j->out.text);
 	bytes_fini(&j->out.detail);
-	free(j);
+	if (j->in_flight > 0)
+		j->orphan = true;
+	else
+		free(j);
 	delivery_room(d);
+}
+
+bool
+job_landed(struct job *j)
+{
+	bool orphan = j->orphan;
+
+	j->in_flight--;
+	if (orphan && j->in_flight == 0)
+		free(j);
+	return orphan;
 }
 
 void
@@ -298,7 +310,8 @@ on_attempt_synced(void *arg, enum err why, const struct spool_proof *proof)
 {
 	struct job *j = arg;
 
-	j->in_flight--;
+	if (job_landed(j))
+		return;
 	if (why != OK) {
 		if (j->conn != NULL)
 			smtp_client_break(j->conn->client, 451, "4.3.0 [internal] attempt not on disk");
@@ -325,8 +338,6 @@ job_opened(struct job *j)
 	}
 	txn = spool_txn_new(j->d->env.spool);
 	spool_txn_attempt(txn, &a);
-	j->counted = true;
-	delivery_count(j->d, CELL_MESSAGES_IN_WORK, 1);
 	delivery_count(j->d, CELL_ATTEMPTS, 1);
 	if (spool_submit(txn, on_attempt_synced, j) == OK)
 		j->in_flight++;

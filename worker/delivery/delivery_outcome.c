@@ -157,24 +157,15 @@ submit_again(struct job *j)
 	loop_timer_set(j->d->env.loop, &j->retry, loop_now(j->d->env.loop) + AGAIN_MS * USEC_PER_MS, on_again, j);
 }
 
+/* The outcome is on disk: everybody may know. The notice, when there is one, is the record's first item. */
 static void
-on_outcome_synced(void *arg, enum err why, const struct spool_proof *proof)
+job_done(struct job *j, struct place place)
 {
-	struct job *j = arg;
 	struct dqueue *q = j->q;
 	struct owner_msg *m = j->m;
 	enum outcome_kind kind = j->out.kind;
 	usec_t next_due = j->out.next_due;
-	struct place place;
 
-	j->in_flight--;
-	if (why != OK) {
-		log_error("delivery", "an outcome is not on disk yet (%s): again", err_text(why));
-		submit_again(j);
-		return;
-	}
-	place = proof_place(proof);
-	fault_point("delivery.after_outcome");
 	if (j->bounce != NULL)
 		bounce_made(j->bounce, place, 0);
 	log_outcome(j);
@@ -182,6 +173,22 @@ on_outcome_synced(void *arg, enum err why, const struct spool_proof *proof)
 	job_free(j);
 	owner_done(m, kind, next_due, place);
 	(void)dqueue_refill(q);
+}
+
+static void
+on_outcome_synced(void *arg, enum err why, const struct spool_proof *proof)
+{
+	struct job *j = arg;
+
+	if (job_landed(j))
+		return;
+	if (why != OK) {
+		log_error("delivery", "an outcome is not on disk yet (%s): again", err_text(why));
+		submit_again(j);
+		return;
+	}
+	fault_point("delivery.after_outcome");
+	job_done(j, proof_place(proof));
 }
 
 void

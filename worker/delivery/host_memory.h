@@ -1,7 +1,7 @@
 /* host_memory.h - which next hops did not answer lately, so that a dead one is not hammered
- * A host that cannot be reached, or breaks the protocol before it takes mail, is left alone for a second, then two, four
- * and so on up to the caller's bound; one success forgets it all. In memory only, of this worker only, bounded: the
- * one longest unused is forgotten. Pure: the clock is the caller's (monotonic). */
+ * A host that cannot be reached, or breaks the protocol before it takes mail, is left alone for a second, then two,
+ * four and so on up to the caller's bound; one success forgets it all. In memory only, of this worker only, bounded:
+ * the one longest unused is forgotten. Pure: the clock is the caller's (monotonic). */
 #ifndef WORKER_DELIVERY_HOST_MEMORY_H
 #define WORKER_DELIVERY_HOST_MEMORY_H
 

@@ -526,6 +526,7 @@ fake_free(struct spool *sp)
 		struct spool_txn *t = sp->txns;
 
 		sp->txns = t->next;
+		fake_synced(t); /* what is owed is told, as spool_close does */
 		fake_txn_free(t);
 	}
 	for (size_t i = 0; i < sp->n; i++) {
