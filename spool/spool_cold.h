@@ -1,7 +1,7 @@
 /* spool_cold.h - the reading thread: whatever may wait for a disk and is not the journal's write
  * Jobs run one after another in order of arrival; urgent ones (the next segment, which the journal may wait for) first.
- * About once a second, also when idle, it runs `tick`: the watch over the disk. A job is embedded in what it is about and
- * is not touched any more once `done` is called (or, without one, once `fn` was). */
+ * About once a second, also when idle, it runs `tick`: the watch over the disk. A job is embedded in what it is about
+ * and is not touched any more once `done` is called (or, without one, once `fn` was). */
 #ifndef SPOOL_SPOOL_COLD_H
 #define SPOOL_SPOOL_COLD_H
 

@@ -1,8 +1,8 @@
 /* spool_disk.h - is there room on the disk, and the reserve for when there is none
  * Below free_min new mail is refused before DATA; outcomes and DSNs go on. A reserve file (reserve.S, blocks allocated)
  * is let go when the journal itself finds the disk full; then new mail is refused until there is room for free_min
- * and the reserve again. Init and fini: before and after the threads. Tick: the reading thread, about once a second. The
- * rest: any thread. */
+ * and the reserve again. Init and fini: before and after the threads. Tick: the reading thread, about once a second.
+ * The rest: any thread. */
 #ifndef SPOOL_SPOOL_DISK_H
 #define SPOOL_SPOOL_DISK_H
 
@@ -15,7 +15,7 @@ struct disk {
 	int dirfd;
 	int slot;
 	uint64_t free_min, reserve;
-	_Atomic bool low; /* free space is below free_min */
+	_Atomic bool low;   /* free space is below free_min */
 	_Atomic bool spent; /* the reserve was let go */
 	pthread_mutex_t lock;
 	bool reserved; /* the file is there; under lock */

@@ -38,9 +38,9 @@ digits_take(const char *p, size_t n, unsigned base, uint64_t *out)
 
 	for (size_t i = 0; i < n; i++) {
 		char c = ascii_lower(p[i]);
-		unsigned d = c >= '0' && c <= '9' ? (unsigned)(c - '0') :
-			     c >= 'a' && c <= 'f' ? (unsigned)(c - 'a' + 10) :
-						    99;
+		unsigned d = c >= '0' && c <= '9'   ? (unsigned)(c - '0')
+			     : c >= 'a' && c <= 'f' ? (unsigned)(c - 'a' + 10)
+						    : 99;
 		if (d >= base)
 			return false;
 		v = v * base + d;
@@ -100,5 +100,6 @@ id_next(struct id_source *src)
 msgid_t
 id_last(const struct id_source *src)
 {
-	return (src->last >> SEQ_BITS) << (SEQ_BITS + SLOT_BITS) | (uint64_t)src->slot << SEQ_BITS | (src->last & SEQ_MASK);
+	return (src->last >> SEQ_BITS) << (SEQ_BITS + SLOT_BITS) | (uint64_t)src->slot << SEQ_BITS |
+	       (src->last & SEQ_MASK);
 }

@@ -1,8 +1,8 @@
 /* spool_id.h - the one id of the house: messages, batches and connections
- * 64 bits: 42 bits milliseconds since 2020-01-01 UTC, 8 bits slot, 14 bits sequence. So ids sort by time, two slots never
- * make the same one, and one slot makes 16,384 in a millisecond before it borrows from the next.
- * As text it is XX/YY-NNNNN-HHHHHHHH: bits 63..56 and 55..48 in hex, 47..32 in decimal, 31..0 in hex, lower case; the
- * mapping is one to one. 0 is the null id, 00/00-00000-00000000. Pure, no errors; a generator belongs to one thread. */
+ * 64 bits: 42 bits milliseconds since 2020-01-01 UTC, 8 bits slot, 14 bits sequence. So ids sort by time, two slots
+ * never make the same one, and one slot makes 16,384 in a millisecond before it borrows from the next. As text it is
+ * XX/YY-NNNNN-HHHHHHHH: bits 63..56 and 55..48 in hex, 47..32 in decimal, 31..0 in hex, lower case; the mapping is one
+ * to one. 0 is the null id, 00/00-00000-00000000. Pure, no errors; a generator belongs to one thread. */
 #ifndef SPOOL_SPOOL_ID_H
 #define SPOOL_SPOOL_ID_H
 

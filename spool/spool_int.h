@@ -1,5 +1,5 @@
-/* spool_int.h - the inside of a spool, for the files that make it up: spool.c, spool_submit.c, spool_body.c, spool_read.c
- * Everything here belongs to the loop but what the journal and reading threads are handed. */
+/* spool_int.h - the inside of a spool, for the files that make it up: spool.c, spool_submit.c, spool_body.c,
+ * spool_read.c Everything here belongs to the loop but what the journal and reading threads are handed. */
 #ifndef SPOOL_SPOOL_INT_H
 #define SPOOL_SPOOL_INT_H
 

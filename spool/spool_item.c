@@ -1,4 +1,5 @@
-/* The items of a record: fields in, bytes out, and back. One pair of functions for each kind, in the order of the enum. */
+/* The items of a record: fields in, bytes out, and back. One pair of functions for each kind, in the order of the enum.
+ */
 #include "spool/spool_record.h"
 
 #include "spool/spool_le.h"
@@ -108,12 +109,14 @@ record_add_message(struct record *r, const struct spool_message *m)
 static bool
 message_take(struct slice *s, struct spool_message *m)
 {
-	return take_u64(s, &m->id) && take_u64(s, &m->batch) && take_u64(s, &m->conn) && take_usec(s, &m->received_at) &&
-	       take_u8(s, &m->origin) && take_u8(s, &m->protocol) && take_u8(s, &m->priority) && take_u8(s, &m->notify) &&
-	       take_u16(s, &m->flags) && take_lstr(s, &m->sender) && take_lstr(s, &m->rcpt) && take_lstr(s, &m->orcpt) &&
-	       take_lstr(s, &m->envid) && take_lstr(s, &m->ret) && take_lstr(s, &m->binding) && take_lstr(s, &m->domain) &&
-	       take_lstr(s, &m->peer) && take_u64(s, &m->size) && take_u16(s, &m->header_blob) &&
-	       take_u16(s, &m->body_blob) && take_u16(s, &m->conn_ctx_blob) && take_u16(s, &m->ctx_blob);
+	return take_u64(s, &m->id) && take_u64(s, &m->batch) && take_u64(s, &m->conn) &&
+	       take_usec(s, &m->received_at) && take_u8(s, &m->origin) && take_u8(s, &m->protocol) &&
+	       take_u8(s, &m->priority) && take_u8(s, &m->notify) && take_u16(s, &m->flags) &&
+	       take_lstr(s, &m->sender) && take_lstr(s, &m->rcpt) && take_lstr(s, &m->orcpt) &&
+	       take_lstr(s, &m->envid) && take_lstr(s, &m->ret) && take_lstr(s, &m->binding) &&
+	       take_lstr(s, &m->domain) && take_lstr(s, &m->peer) && take_u64(s, &m->size) &&
+	       take_u16(s, &m->header_blob) && take_u16(s, &m->body_blob) && take_u16(s, &m->conn_ctx_blob) &&
+	       take_u16(s, &m->ctx_blob);
 }
 
 /* ---------------------------------------------------------------- attempt, outcome */
@@ -168,8 +171,9 @@ static bool
 outcome_take(struct slice *s, struct spool_outcome *o)
 {
 	return take_u64(s, &o->id) && take_u32(s, &o->n) && take_u16(s, &o->item) && take_u8(s, &o->kind) &&
-	       take_u8(s, &o->stage) && take_place(s, &o->place) && take_usec(s, &o->at) && take_usec(s, &o->next_due) &&
-	       take_lstr(s, &o->text) && take_lstr(s, &o->remote) && o->kind > 0 && o->kind < OUTCOME_KIND_MAX;
+	       take_u8(s, &o->stage) && take_place(s, &o->place) && take_usec(s, &o->at) &&
+	       take_usec(s, &o->next_due) && take_lstr(s, &o->text) && take_lstr(s, &o->remote) && o->kind > 0 &&
+	       o->kind < OUTCOME_KIND_MAX;
 }
 
 /* ---------------------------------------------------------------- edit, handover, end, copy */

@@ -49,8 +49,8 @@ enum next_state {
 };
 
 enum {
-	ENDS_MAX = 64,                   /* failed segments that no synced END names yet: more and it is no use */
-	BUFFER_KEPT = 4 << 20,           /* a batch that grew above this gives its memory back */
+	ENDS_MAX = 64,         /* failed segments that no synced END names yet: more and it is no use */
+	BUFFER_KEPT = 4 << 20, /* a batch that grew above this gives its memory back */
 };
 #define RETRY_AFTER USEC_PER_SEC
 
@@ -73,10 +73,10 @@ struct journal {
 	_Atomic size_t waiting; /* bytes in `open` */
 
 	/* The journal thread's own. */
-	struct segment seg;  /* fd -1: none */
-	uint32_t off;        /* where the next record goes */
-	uint32_t mark;       /* synced up to here */
-	struct bytes toc;    /* entries of what is synced */
+	struct segment seg; /* fd -1: none */
+	uint32_t off;       /* where the next record goes */
+	uint32_t mark;      /* synced up to here */
+	struct bytes toc;   /* entries of what is synced */
 	msgid_t id_high;
 	struct spool_end ends[ENDS_MAX]; /* to be said in the next write */
 	size_t ends_n;
@@ -247,8 +247,8 @@ open_new(struct journal *j)
 		e = segment_make(j->conf.maker, SEGMENT_JOURNAL, j->conf.segment_size, j->id_high, &s);
 		if (e == ERR_FULL && disk_let_go(j->conf.disk))
 			e = segment_make(j->conf.maker, SEGMENT_JOURNAL,
-					 j->conf.segment_size < JOURNAL_FIRST_SIZE ? j->conf.segment_size :
-										     JOURNAL_FIRST_SIZE,
+					 j->conf.segment_size < JOURNAL_FIRST_SIZE ? j->conf.segment_size
+										   : JOURNAL_FIRST_SIZE,
 					 j->id_high, &s);
 	}
 	if (e != OK) {

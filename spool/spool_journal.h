@@ -1,14 +1,15 @@
 /* spool_journal.h - the journal thread: writes what gathered during the last sync, syncs once, publishes, lets go
- * It does nothing else: no index, no reading. Records are added by the loop as encoded bytes, each batch is one write and
- * one fdatasync, and the disk sets the pace: no timer. The thread is woken only when it sleeps, by one call; the loop
- * by one eventfd a batch.
+ * It does nothing else: no index, no reading. Records are added by the loop as encoded bytes, each batch is one write
+ * and one fdatasync, and the disk sets the pace: no timer. The thread is woken only when it sleeps, by one call; the
+ * loop by one eventfd a batch.
  *
- * Segments: the next one is made by the reading thread when the present one is half full; a full one is sealed there too.
- * Failed sync (or write): that file is never written or synced again. In a new one stands END {file, mark}, then what of the
- * batch is no new message; when that is synced, those are answered OK and the messages ERR_IO, or ERR_FULL if the disk was
- * full. If that fails too the whole batch is answered ERR_DAMAGED, and the journal is broken: new messages get ERR_FULL, and at
- * most once a second, when something else is to be written or on journal_probe, another new segment is tried. Every
- * new segment begins with the ENDs that are not yet synced, so nothing that was said not to be taken ever comes back.
+ * Segments: the next one is made by the reading thread when the present one is half full; a full one is sealed there
+ * too. Failed sync (or write): that file is never written or synced again. In a new one stands END {file, mark}, then
+ * what of the batch is no new message; when that is synced, those are answered OK and the messages ERR_IO, or ERR_FULL
+ * if the disk was full. If that fails too the whole batch is answered ERR_DAMAGED, and the journal is broken: new
+ * messages get ERR_FULL, and at most once a second, when something else is to be written or on journal_probe, another
+ * new segment is tried. Every new segment begins with the ENDs that are not yet synced, so nothing that was said not to
+ * be taken ever comes back.
  *
  * Threads: add, probe, close and the callbacks: the loop. healthy: any. */
 #ifndef SPOOL_SPOOL_JOURNAL_H
@@ -33,9 +34,9 @@ struct journal_conf {
 };
 
 enum {
-	JOURNAL_FIRST_SIZE = 4 << 20,  /* the first segment, if there is no spare: a start must not wait for long */
-	JOURNAL_SWAMPED = 64 << 20,    /* bytes that wait for the disk: no new messages above that */
-	JOURNAL_TOC_MAX = 24 << 20,    /* a segment with a longer table of contents is full */
+	JOURNAL_FIRST_SIZE = 4 << 20, /* the first segment, if there is no spare: a start must not wait for long */
+	JOURNAL_SWAMPED = 64 << 20,   /* bytes that wait for the disk: no new messages above that */
+	JOURNAL_TOC_MAX = 24 << 20,   /* a segment with a longer table of contents is full */
 };
 
 /* Makes the first segment and starts the thread. NULL and *why. */
@@ -48,8 +49,8 @@ bool journal_healthy(const struct journal *j);
 void journal_probe(struct journal *j);
 /* Writes what is left and ends the thread: the callbacks are in the postbox then. Stop the reading thread after it. */
 void journal_stop(struct journal *j);
-/* After the last callback, and after the reading thread has ended: seals the segment, keeps an unused one as a spare. Clears
- * the pointer. */
+/* After the last callback, and after the reading thread has ended: seals the segment, keeps an unused one as a spare.
+ * Clears the pointer. */
 void journal_free(struct journal **jp);
 
 #endif

@@ -1,6 +1,6 @@
 /* spool_post.h - what the spool's threads have for the loop: a list, and an eventfd that says there is something
- * A post is embedded in what it is about and lies in the list at most once. The eventfd is written only when the list was
- * empty, so one syscall serves however many. Put: any thread. Run: the loop. */
+ * A post is embedded in what it is about and lies in the list at most once. The eventfd is written only when the list
+ * was empty, so one syscall serves however many. Put: any thread. Run: the loop. */
 #ifndef SPOOL_SPOOL_POST_H
 #define SPOOL_SPOOL_POST_H
 

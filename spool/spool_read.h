@@ -1,6 +1,7 @@
 /* spool_read.h - how messages are read back: a few open segments, the page cache first, then the reading thread
  * The loop reads only what is in memory (RWF_NOWAIT) of segments that it has open; anything else (another file, a
- * cold page, a body in its own file) is one job of the reading thread. For the spool's own files; others see spool.h. */
+ * cold page, a body in its own file) is one job of the reading thread. For the spool's own files; others see spool.h.
+ */
 #ifndef SPOOL_SPOOL_READ_H
 #define SPOOL_SPOOL_READ_H
 

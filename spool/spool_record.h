@@ -1,16 +1,15 @@
 /* spool_record.h - records as they stand on disk: encoded here, and checked here, by writer and keeper alike
  * A record is an atom: one or more items that become true together, or not at all. It is
  *     head, RECORD_HEAD bytes | meta: the items | blob table | inline blobs | zeroes up to a multiple of 8
- * All numbers are little-endian. The head names its own segment and offset, so old bytes of a reused file never pass for
- * a record. head_crc covers the head, meta_crc the items, table_crc the blob table, which has the CRC of each blob: who
- * needs only the items reads no blob, who needs one blob reads only that one.
- *     head: u32 magic, u8 type, u8 flags (0), u16 items, u32 meta_len, u32 blob_len (table and inline blobs), u32 seg,
- *           u32 off, u32 mark, u32 meta_crc, u32 table_crc, u64 id_high, u32 head_crc
- *     item: u8 kind, u8 version, u32 len, then len bytes of fields
- *     blob table, only if blob_len > 0: u32 count, then for each: u8 where, u8[3] 0, u32 seg, u64 off, u64 len, u32 crc
- * Pure: bytes in, struct out; no I/O. Any thread. What is decoded borrows from the bytes it was decoded from.
- * Errors: ERR_NOTFOUND no record of this place here (zeroes, old bytes); ERR_DAMAGED it is one, but not as it was
- * written (torn above the mark, rotten below it: the caller knows which); ERR_VERSION a kind or version not known here. */
+ * All numbers are little-endian. The head names its own segment and offset, so old bytes of a reused file never pass
+ * for a record. head_crc covers the head, meta_crc the items, table_crc the blob table, which has the CRC of each blob:
+ * who needs only the items reads no blob, who needs one blob reads only that one. head: u32 magic, u8 type, u8 flags
+ * (0), u16 items, u32 meta_len, u32 blob_len (table and inline blobs), u32 seg, u32 off, u32 mark, u32 meta_crc, u32
+ * table_crc, u64 id_high, u32 head_crc item: u8 kind, u8 version, u32 len, then len bytes of fields blob table, only if
+ * blob_len > 0: u32 count, then for each: u8 where, u8[3] 0, u32 seg, u64 off, u64 len, u32 crc Pure: bytes in, struct
+ * out; no I/O. Any thread. What is decoded borrows from the bytes it was decoded from. Errors: ERR_NOTFOUND no record
+ * of this place here (zeroes, old bytes); ERR_DAMAGED it is one, but not as it was written (torn above the mark, rotten
+ * below it: the caller knows which); ERR_VERSION a kind or version not known here. */
 #ifndef SPOOL_SPOOL_RECORD_H
 #define SPOOL_SPOOL_RECORD_H
 
@@ -23,8 +22,8 @@ enum {
 	RECORD_META_MAX = 32 << 20,  /* longer is damage */
 	RECORD_BLOBS_MAX = 64 << 20, /* table and inline bytes; longer is damage */
 	RECORD_ITEMS_MAX = 65535,
-	BLOB_NONE = 0xffff,           /* "no such blob", and so the greatest count of blobs */
-	BLOB_INLINE_MAX = 256 << 10,  /* a body above this goes into a segment of its own */
+	BLOB_NONE = 0xffff,          /* "no such blob", and so the greatest count of blobs */
+	BLOB_INLINE_MAX = 256 << 10, /* a body above this goes into a segment of its own */
 };
 
 /* Where a record begins. {0, 0} is nowhere: segments are numbered from 1. */
@@ -43,7 +42,8 @@ enum record_type {
 	RECORD_HANDOVER,
 	RECORD_END,
 	RECORD_COPY, /* the keeper's: a copied message, its state before it */
-	RECORD_TOC,  /* table of contents; the last record of a segment that its writer sealed, or the whole of a .toc file */
+	RECORD_TOC,  /* table of contents; the last record of a segment that its writer sealed, or the whole of a .toc
+			file */
 	RECORD_TYPE_MAX
 };
 
@@ -52,7 +52,7 @@ struct record_head {
 	uint16_t items;
 	uint32_t meta_len, blob_len;
 	struct place at;
-	uint32_t mark;   /* synced up to here in this segment when it was written: below it a bad CRC is damage */
+	uint32_t mark; /* synced up to here in this segment when it was written: below it a bad CRC is damage */
 	uint32_t meta_crc, table_crc;
 	msgid_t id_high; /* highest id its writer had made */
 };
@@ -62,21 +62,30 @@ uint64_t record_size(const struct record_head *h);
 
 /* ---------------------------------------------------------------- items */
 
-enum item_kind { ITEM_MESSAGE = 1, ITEM_ATTEMPT, ITEM_OUTCOME, ITEM_EDIT, ITEM_HANDOVER, ITEM_END, ITEM_COPY, ITEM_KIND_MAX };
+enum item_kind {
+	ITEM_MESSAGE = 1,
+	ITEM_ATTEMPT,
+	ITEM_OUTCOME,
+	ITEM_EDIT,
+	ITEM_HANDOVER,
+	ITEM_END,
+	ITEM_COPY,
+	ITEM_KIND_MAX
+};
 
 enum { ORIGIN_ACCEPTED = 1, ORIGIN_GENERATED = 2 };
 enum { PROTOCOL_ESMTP = 1, PROTOCOL_INTERNAL = 2 };
-enum { /* spool_message.flags */
-	MSG_8BITMIME = 1 << 0, /* BODY=8BITMIME was declared */
-	MSG_SMTPUTF8 = 1 << 1,
-	MSG_NUL = 1 << 2,      /* a NUL byte is in it */
-	MSG_DSN = 1 << 3,      /* it is a bounce of ours */
+enum {                        /* spool_message.flags */
+       MSG_8BITMIME = 1 << 0, /* BODY=8BITMIME was declared */
+       MSG_SMTPUTF8 = 1 << 1,
+       MSG_NUL = 1 << 2, /* a NUL byte is in it */
+       MSG_DSN = 1 << 3, /* it is a bounce of ours */
 };
 enum { /* spool_message.notify, RFC 3461; 0: not given */
-	NOTIFY_NEVER = 1,
-	NOTIFY_SUCCESS = 2,
-	NOTIFY_FAILURE = 4,
-	NOTIFY_DELAY = 8,
+       NOTIFY_NEVER = 1,
+       NOTIFY_SUCCESS = 2,
+       NOTIFY_FAILURE = 4,
+       NOTIFY_DELAY = 8,
 };
 
 /* One recipient of one mail transaction. Facts, not decisions: no route, limit or deadline. The message on the wire is
@@ -86,14 +95,14 @@ struct spool_message {
 	usec_t received_at;      /* real clock */
 	uint8_t origin, protocol, priority, notify;
 	uint16_t flags;
-	struct slice sender; /* without brackets; empty is the null sender */
-	struct slice rcpt;   /* without brackets */
-	struct slice orcpt, envid, ret; /* RFC 3461, as given; may be empty */
-	struct slice binding; /* name; the queue is (binding, domain) */
-	struct slice domain;  /* the routing domain, lower case */
-	struct slice peer;    /* "address:port" of the client; empty if generated */
-	uint64_t size;        /* header and body */
-	uint16_t header_blob, body_blob; /* numbers in this record's blob table; BLOB_NONE: empty */
+	struct slice sender;              /* without brackets; empty is the null sender */
+	struct slice rcpt;                /* without brackets */
+	struct slice orcpt, envid, ret;   /* RFC 3461, as given; may be empty */
+	struct slice binding;             /* name; the queue is (binding, domain) */
+	struct slice domain;              /* the routing domain, lower case */
+	struct slice peer;                /* "address:port" of the client; empty if generated */
+	uint64_t size;                    /* header and body */
+	uint16_t header_blob, body_blob;  /* numbers in this record's blob table; BLOB_NONE: empty */
 	uint16_t conn_ctx_blob, ctx_blob; /* connection and message dictionary, as policy serialized them */
 };
 
@@ -153,8 +162,9 @@ struct spool_edit {
 	struct slice binding, domain, reason;
 };
 
-/* "All that I had from `owner` but these, which are in work." owner is the writer number of the process whose partitions
- * these were: the record's own writer when it hands its partitions on, a dead owner's when it had borrowed from it. */
+/* "All that I had from `owner` but these, which are in work." owner is the writer number of the process whose
+ * partitions these were: the record's own writer when it hands its partitions on, a dead owner's when it had borrowed
+ * from it. */
 struct spool_handover {
 	uint64_t owner;
 	uint32_t count;
@@ -193,8 +203,8 @@ struct spool_item {
 	};
 };
 
-/* The queue's number, the same in every process and version: its partition is this % PARTITIONS (shm_area.h). ASCII case of the
- * domain does not count. */
+/* The queue's number, the same in every process and version: its partition is this % PARTITIONS (shm_area.h). ASCII
+ * case of the domain does not count. */
 uint64_t spool_queue_hash(struct slice binding, struct slice domain);
 
 /* ---------------------------------------------------------------- reading */
@@ -220,7 +230,8 @@ enum err item_get(const struct record_head *h, struct slice meta, uint16_t n, st
 enum { BLOB_INLINE = 1, BLOB_BODY = 2 };
 
 struct blob_ref {
-	uint8_t where; /* BLOB_INLINE: off counts from the start of the record; BLOB_BODY: in segment seg, off from its start */
+	uint8_t where; /* BLOB_INLINE: off counts from the start of the record; BLOB_BODY: in segment seg, off from its
+			  start */
 	uint32_t seg;
 	uint64_t off, len;
 	uint32_t crc;
@@ -231,8 +242,8 @@ uint64_t blob_table_size(uint32_t n);
 /* `table`: from at.off + RECORD_HEAD + meta_len, at least 4 bytes: how many blobs there are. ERR_DAMAGED: that does not
  * fit into blob_len. */
 enum err blob_table_count(const struct record_head *h, struct slice table, uint32_t *count);
-/* `table`: the whole table, blob_table_size bytes. Checks it against table_crc and gives blob n: ERR_NOTFOUND if there are
- * fewer, ERR_DAMAGED. */
+/* `table`: the whole table, blob_table_size bytes. Checks it against table_crc and gives blob n: ERR_NOTFOUND if there
+ * are fewer, ERR_DAMAGED. */
 enum err blob_table_get(const struct record_head *h, struct slice table, uint16_t n, struct blob_ref *out);
 /* OK or ERR_DAMAGED. */
 enum err blob_check(const struct blob_ref *ref, struct slice bytes);
@@ -290,11 +301,11 @@ enum record_type record_type_of(const char *encoded);
 
 /* One item of a segment, in the order of the journal. */
 struct toc_entry {
-	msgid_t id; /* id_lo of an edit, owner of a handover, segment of an end */
+	msgid_t id;   /* id_lo of an edit, owner of a handover, segment of an end */
 	uint32_t off; /* of its record */
 	uint16_t item;
-	uint8_t kind; /* enum item_kind */
-	uint8_t what; /* outcome_kind, edit_action; of a message its origin; else 0 */
+	uint8_t kind;   /* enum item_kind */
+	uint8_t what;   /* outcome_kind, edit_action; of a message its origin; else 0 */
 	uint64_t queue; /* spool_queue_hash of a message; else 0 */
 };
 

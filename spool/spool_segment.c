@@ -318,7 +318,8 @@ newest_first(const void *a, const void *b)
 	return x < y ? 1 : x > y ? -1 : 0;
 }
 
-/* Raises *high by the records of an unsealed segment, from head to head up to the first that is none; *any: there was one. */
+/* Raises *high by the records of an unsealed segment, from head to head up to the first that is none; *any: there was
+ * one. */
 static enum err
 walk_ids(int fd, uint32_t number, msgid_t *high, bool *any)
 {
@@ -335,9 +336,8 @@ walk_ids(int fd, uint32_t number, msgid_t *high, bool *any)
 			if ((e = segment_read(fd, base, window, WINDOW, &got)) != OK)
 				break;
 		}
-		if (off > UINT32_MAX ||
-		    record_head_read(slice_of(window + (off - base), got - (size_t)(off - base)),
-				     (struct place){ number, (uint32_t)off }, &h) != OK)
+		if (off > UINT32_MAX || record_head_read(slice_of(window + (off - base), got - (size_t)(off - base)),
+							 (struct place){ number, (uint32_t)off }, &h) != OK)
 			break;
 		if (h.id_high > *high)
 			*high = h.id_high;
@@ -425,7 +425,8 @@ struct spare {
 	struct segment *out;
 };
 
-/* Takes this spare, if it is large enough and nobody was quicker: ERR_EXISTS says that it is taken, and ends the list. */
+/* Takes this spare, if it is large enough and nobody was quicker: ERR_EXISTS says that it is taken, and ends the list.
+ */
 static enum err
 spare_on_entry(void *arg, enum segment_file what, uint32_t number, const char *name)
 {
@@ -434,8 +435,8 @@ spare_on_entry(void *arg, enum segment_file what, uint32_t number, const char *n
 	int fd;
 
 	(void)number;
-	if (what != SEGFILE_SPARE || fstatat(s->m->dirfd, name, &st, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISREG(st.st_mode) ||
-	    (uint64_t)st.st_size < s->size)
+	if (what != SEGFILE_SPARE || fstatat(s->m->dirfd, name, &st, AT_SYMLINK_NOFOLLOW) != 0 ||
+	    !S_ISREG(st.st_mode) || (uint64_t)st.st_size < s->size)
 		return OK;
 	if (renameat2(s->m->dirfd, name, s->m->dirfd, s->prep, RENAME_NOREPLACE) != 0)
 		return OK;
@@ -498,9 +499,10 @@ prep_name(struct segment_maker *m, const char *prep, msgid_t id_floor, struct se
 		segment_head_write(&h, page);
 		if ((e = segment_write(s->fd, 0, page, sizeof page)) != OK)
 			return e;
-		if (s->kind == SEGMENT_JOURNAL && ((e = fault_to_err(fault_error("segment.sync"))) != OK ||
-						   (fsync(s->fd) != 0 && (e = err_of_errno()) != OK)))
+		if ((e = fault_to_err(fault_error("segment.sync"))) != OK)
 			return e;
+		if (fsync(s->fd) != 0)
+			return err_of_errno();
 		fault_point("segment.before_rename");
 		segment_name(SEGFILE_SEG, number, name);
 		if (renameat2(m->dirfd, prep, m->dirfd, name, RENAME_NOREPLACE) == 0) {

@@ -4,19 +4,18 @@
  *     NNNNNNNNNN.toc    beside the segment of a dead writer: its table of contents (one RECORD_TOC), by the keeper
  *     NNNNNNNNNN.ended  beside a segment: what segments that are gone said of it, by the keeper
  *     spare.N           an old segment that may become a new one: whole blocks written, content without meaning
- *     prep.S.N          a segment of slot S in the making, not yet anything; remnants of a dead S go when S starts again
- *     reserve.S         blocks kept for outcomes when the disk is full (spool_disk.h)
- * A process writes only segments that it made itself. A .seg file has had a whole, synced head before it got that name
- * (head written and synced under prep.S.N, renamed without replacing anything, directory synced): so a file without a good head is
- * damage, and old bytes behind the head of a former spare never name this segment.
- * The first SEGMENT_HEAD bytes are the head page: the head (at 0) is written once. The seal (at 2048) is written and
- * synced by the writer when the segment is full, after the RECORD_TOC that ends it; never after a failed sync. Records
- * begin at SEGMENT_HEAD. A segment whose writer is gone and that has no seal ends with its last whole record, or
- * where an END or its .ended says.
- * A body segment has no records and no seal: the bytes of one body from SEGMENT_HEAD on.
- * Numbers come from one counter in shared memory, raised at each process's start above every file in the directory and
- * above what the index knows: so a number is not used again even if its file has come and gone meanwhile.
- * Blocking I/O: never on the loop. Errors: ERR_IO (errno), ERR_FULL (ENOSPC, EDQUOT), ERR_NOTFOUND, ERR_DAMAGED. */
+ *     prep.S.N          a segment of slot S in the making, not yet anything; remnants of a dead S go when S starts
+ * again reserve.S         blocks kept for outcomes when the disk is full (spool_disk.h) A process writes only segments
+ * that it made itself. A .seg file has had a whole, synced head before it got that name (head written and synced under
+ * prep.S.N, renamed without replacing anything, directory synced): so a file without a good head is damage, and old
+ * bytes behind the head of a former spare never name this segment. The first SEGMENT_HEAD bytes are the head page: the
+ * head (at 0) is written once. The seal (at 2048) is written and synced by the writer when the segment is full, after
+ * the RECORD_TOC that ends it; never after a failed sync. Records begin at SEGMENT_HEAD. A segment whose writer is gone
+ * and that has no seal ends with its last whole record, or where an END or its .ended says. A body segment has no
+ * records and no seal: the bytes of one body from SEGMENT_HEAD on. Numbers come from one counter in shared memory,
+ * raised at each process's start above every file in the directory and above what the index knows: so a number is not
+ * used again even if its file has come and gone meanwhile. Blocking I/O: never on the loop. Errors: ERR_IO (errno),
+ * ERR_FULL (ENOSPC, EDQUOT), ERR_NOTFOUND, ERR_DAMAGED. */
 #ifndef SPOOL_SPOOL_SEGMENT_H
 #define SPOOL_SPOOL_SEGMENT_H
 
@@ -46,8 +45,8 @@ struct segment_head {
 	enum segment_kind kind;
 	uint8_t slot;
 	uint32_t generation;
-	uint64_t writer; /* the process life that wrote it: slot_who.writer */
-	usec_t created;  /* real clock */
+	uint64_t writer;  /* the process life that wrote it: slot_who.writer */
+	usec_t created;   /* real clock */
 	msgid_t id_floor; /* highest id its writer had made */
 	uint64_t size;    /* blocks written when it was made; records may go beyond if one did not fit */
 	struct segment_seal seal;
@@ -62,7 +61,15 @@ void segment_head_write(const struct segment_head *h, char page[SEGMENT_HEAD]);
 
 /* ---------------------------------------------------------------- names */
 
-enum segment_file { SEGFILE_SEG, SEGFILE_TOC, SEGFILE_ENDED, SEGFILE_SPARE, SEGFILE_PREP, SEGFILE_RESERVE, SEGFILE_OTHER };
+enum segment_file {
+	SEGFILE_SEG,
+	SEGFILE_TOC,
+	SEGFILE_ENDED,
+	SEGFILE_SPARE,
+	SEGFILE_PREP,
+	SEGFILE_RESERVE,
+	SEGFILE_OTHER
+};
 
 /* SEG, TOC, ENDED and SPARE only. */
 void segment_name(enum segment_file what, uint32_t number, char out[SEGMENT_NAME]);
@@ -105,11 +112,12 @@ struct segment {
 	uint64_t size; /* blocks that are there */
 };
 
-/* Raises *m->highest above every file and `floor` (what the index knows), removes the slot's prep files. Once a start. */
+/* Raises *m->highest above every file and `floor` (what the index knows), removes the slot's prep files. Once a start.
+ */
 enum err segment_maker_start(struct segment_maker *m, uint32_t floor);
-/* Takes a spare if there is one of at least `size` bytes, else makes a new file of `size` zeroed bytes; gives it a new number and head;
- * file and directory are synced when it returns OK. A body is made without zeroes, and without sync: its writer does that,
- * with the directory. Nothing is left behind on failure. */
+/* Takes a spare if there is one of at least `size` bytes, else makes a new file of `size` zeroed bytes; gives it a new
+ * number and head; file and directory are synced when it returns OK. A body is made without zeroes, and with its head
+ * synced only: its writer syncs the rest, and the directory. Nothing is left behind on failure. */
 enum err segment_make(struct segment_maker *m, enum segment_kind kind, uint64_t size, msgid_t id_floor,
 		      struct segment *out);
 /* Full: adds the RECORD_TOC at `end`, syncs, writes the seal, syncs. `entries`: see toc_add. */

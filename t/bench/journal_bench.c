@@ -2,8 +2,9 @@
  *
  *     journal_bench [DIR [SECONDS [BYTES]]]
  *
- * One process, one loop: a message is submitted again as soon as its answer comes. The keeper's part, turning old segments
- * into spares, is played by reusing none: so this is the price with every segment zero-filled anew (spares: SPARES=1). */
+ * One process, one loop: a message is submitted again as soon as its answer comes. The keeper's part, turning old
+ * segments into spares, is played by reusing none: so this is the price with every segment zero-filled anew (spares:
+ * SPARES=1). */
 #include <fcntl.h>
 #include <ftw.h>
 #include <poll.h>
@@ -93,7 +94,8 @@ cpu_seconds(void)
 	struct rusage u;
 
 	getrusage(RUSAGE_SELF, &u);
-	return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) + (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
+	return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) +
+	       (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
 }
 
 static void
@@ -119,7 +121,8 @@ run(struct bench *b, int in_work, double seconds)
 	}
 	took = (double)(clock_mono() - began) / 1e6;
 	syncs = slot_get(slot, CELL_JOURNAL_SYNCS) - syncs;
-	printf("%6d in work: %9.0f messages/s  %7.0f syncs/s  %6.1f a sync  %7.2f ms each  %5.1f us cpu each  failed %llu\n",
+	printf("%6d in work: %9.0f messages/s  %7.0f syncs/s  %6.1f a sync  %7.2f ms each  %5.1f us cpu each  failed "
+	       "%llu\n",
 	       in_work, (double)b->done / took, (double)syncs / took, (double)b->done / (double)(syncs > 0 ? syncs : 1),
 	       (double)b->waited / 1e3 / (double)(b->done > 0 ? b->done : 1),
 	       (cpu_seconds() - cpu) * 1e6 / (double)(b->done > 0 ? b->done : 1), (unsigned long long)b->failed);

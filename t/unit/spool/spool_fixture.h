@@ -31,7 +31,7 @@
 
 struct fixture {
 	char dir[64];
-	int dirfd;  /* spoolbase */
+	int dirfd;   /* spoolbase */
 	int journal; /* journal/, after the first open */
 	struct shm_area *area;
 	struct spool_conf conf;
@@ -59,9 +59,12 @@ fixture_init(struct fixture *f)
 	f->journal = openat(f->dirfd, "journal", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	f->area = shm_area_new();
 	assert_non_null(f->area);
-	f->conf = (struct spool_conf){
-		.dirfd = f->dirfd, .slot = 3, .writer = 77, .generation = 5, .area = f->area, .segment_size = SEGMENT_SIZE_MIN
-	};
+	f->conf = (struct spool_conf){ .dirfd = f->dirfd,
+				       .slot = 3,
+				       .writer = 77,
+				       .generation = 5,
+				       .area = f->area,
+				       .segment_size = SEGMENT_SIZE_MIN };
 	log_set_sink(fixture_quiet, NULL);
 }
 
@@ -173,7 +176,9 @@ static inline enum err
 submit_outcome(struct fixture *f, msgid_t id, struct place place, struct answer *a)
 {
 	struct spool_txn *txn = spool_txn_new(f->sp);
-	struct spool_outcome o = { .id = id, .n = 1, .kind = OUTCOME_DELIVERED, .place = place, .text = SLICE("250 ok") };
+	struct spool_outcome o = {
+		.id = id, .n = 1, .kind = OUTCOME_DELIVERED, .place = place, .text = SLICE("250 ok")
+	};
 
 	spool_txn_outcome(txn, &o);
 	return spool_submit(txn, answer_take, a);

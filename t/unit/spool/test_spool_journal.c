@@ -128,7 +128,8 @@ full_segments_are_sealed_and_the_next_goes_on(void **state)
 	fixture_init(&f);
 	fixture_open(&f);
 	for (int i = 0; i < N; i++) {
-		assert_int_equal(submit_message(&f, (msgid_t)i + 1, SLICE("\r\n"), slice_of(body, sizeof body), &a[i]), OK);
+		assert_int_equal(submit_message(&f, (msgid_t)i + 1, SLICE("\r\n"), slice_of(body, sizeof body), &a[i]),
+				 OK);
 		if (i % 20 == 19)
 			answers_await(&f, a, (size_t)i + 1);
 	}
@@ -388,7 +389,8 @@ what_cannot_be_sealed_is_ended_by_a_record(void **state)
 	fixture_open(&f);
 	faults("segment.seal=EIO");
 	for (int i = 0; i < N; i++) {
-		assert_int_equal(submit_message(&f, (msgid_t)i + 1, SLICE("\r\n"), slice_of(body, sizeof body), &a[i]), OK);
+		assert_int_equal(submit_message(&f, (msgid_t)i + 1, SLICE("\r\n"), slice_of(body, sizeof body), &a[i]),
+				 OK);
 		answers_await(&f, &a[i], 1);
 		assert_int_equal(a[i].why, OK);
 	}

@@ -204,9 +204,9 @@ damage_is_seen_by_who_reads_it(void **state)
 	assert_int_equal(submit_message(&f, 1, SLICE("\r\n"), slice_bytes(&body), &a), OK);
 	answers_await(&f, &a, 1);
 	h = record_at(&f, a.place, &file, &item);
-	bytes[0] = 30;                                     /* head */
-	bytes[1] = RECORD_HEAD + 10;                       /* items */
-	bytes[2] = RECORD_HEAD + h.meta_len + 20;          /* blob table */
+	bytes[0] = 30;                                        /* head */
+	bytes[1] = RECORD_HEAD + 10;                          /* items */
+	bytes[2] = RECORD_HEAD + h.meta_len + 20;             /* blob table */
 	bytes[3] = RECORD_HEAD + h.meta_len + h.blob_len - 9; /* body */
 	for (int i = 0; i < 4; i++) {
 		byte_flip(&f, a.place, bytes[i]);

@@ -200,9 +200,12 @@ static const struct {
 	void (*check)(const struct spool_item *i);
 	enum record_type type; /* of a record with this item and a message */
 } kinds[] = {
-	{ add_message, check_message, RECORD_MESSAGE },    { add_attempt, check_attempt, RECORD_ATTEMPT },
-	{ add_outcome, check_outcome, RECORD_OUTCOME },    { add_edit, check_edit, RECORD_EDIT },
-	{ add_handover, check_handover, RECORD_HANDOVER }, { add_end, check_end, RECORD_END },
+	{ add_message, check_message, RECORD_MESSAGE },
+	{ add_attempt, check_attempt, RECORD_ATTEMPT },
+	{ add_outcome, check_outcome, RECORD_OUTCOME },
+	{ add_edit, check_edit, RECORD_EDIT },
+	{ add_handover, check_handover, RECORD_HANDOVER },
+	{ add_end, check_end, RECORD_END },
 	{ add_copy, check_copy, RECORD_COPY },
 };
 enum { KINDS = sizeof kinds / sizeof kinds[0] };

@@ -4,11 +4,9 @@
 static void
 maker_init(struct fixture *f, struct segment_maker *m)
 {
-	*m = (struct segment_maker){ .dirfd = f->journal,
-				     .slot = 3,
-				     .generation = 5,
-				     .writer = 77,
-				     .highest = shm_segment_highest(f->area) };
+	*m = (struct segment_maker){
+		.dirfd = f->journal, .slot = 3, .generation = 5, .writer = 77, .highest = shm_segment_highest(f->area)
+	};
 	assert_int_equal(segment_maker_start(m, 0), OK);
 }
 
@@ -20,13 +18,20 @@ names_are_read_back(void **state)
 		enum segment_file what;
 		uint32_t number;
 	} rows[] = {
-		{ "0000000001.seg", SEGFILE_SEG, 1 },       { "4294967295.toc", SEGFILE_TOC, UINT32_MAX },
-		{ "0000000012.ended", SEGFILE_ENDED, 12 },  { "spare.7", SEGFILE_SPARE, 7 },
-		{ "prep.3.0", SEGFILE_PREP, 3 },            { "reserve.63", SEGFILE_RESERVE, 63 },
-		{ "0000000000.seg", SEGFILE_OTHER, 0 },     { "4294967296.seg", SEGFILE_OTHER, 0 },
-		{ "000000001.seg", SEGFILE_OTHER, 0 },      { "0000000001.seg2", SEGFILE_OTHER, 0 },
-		{ "0000000001", SEGFILE_OTHER, 0 },         { "spare.", SEGFILE_OTHER, 0 },
-		{ "..", SEGFILE_OTHER, 0 },                 { "", SEGFILE_OTHER, 0 },
+		{ "0000000001.seg", SEGFILE_SEG, 1 },
+		{ "4294967295.toc", SEGFILE_TOC, UINT32_MAX },
+		{ "0000000012.ended", SEGFILE_ENDED, 12 },
+		{ "spare.7", SEGFILE_SPARE, 7 },
+		{ "prep.3.0", SEGFILE_PREP, 3 },
+		{ "reserve.63", SEGFILE_RESERVE, 63 },
+		{ "0000000000.seg", SEGFILE_OTHER, 0 },
+		{ "4294967296.seg", SEGFILE_OTHER, 0 },
+		{ "000000001.seg", SEGFILE_OTHER, 0 },
+		{ "0000000001.seg2", SEGFILE_OTHER, 0 },
+		{ "0000000001", SEGFILE_OTHER, 0 },
+		{ "spare.", SEGFILE_OTHER, 0 },
+		{ "..", SEGFILE_OTHER, 0 },
+		{ "", SEGFILE_OTHER, 0 },
 	};
 	char name[SEGMENT_NAME];
 
@@ -132,7 +137,8 @@ a_spare_is_taken_and_its_old_bytes_are_no_records(void **state)
 	record_encode(&r, record);
 	record_seal(record, (struct place){ old.number, SEGMENT_HEAD }, SEGMENT_HEAD, 1);
 	assert_int_equal(segment_write(old.fd, SEGMENT_HEAD, record, record_encoded_size(&r)), OK);
-	assert_int_equal(segment_seal(&old, SEGMENT_HEAD + (uint32_t)record_encoded_size(&r), slice_of(NULL, 0), 1), OK);
+	assert_int_equal(segment_seal(&old, SEGMENT_HEAD + (uint32_t)record_encoded_size(&r), slice_of(NULL, 0), 1),
+			 OK);
 	assert_int_equal(segment_to_spare(f.journal, old.number), OK);
 	/* Too small for this one: made anew. */
 	assert_int_equal(segment_make(&m, SEGMENT_JOURNAL, 131072, 0, &small), OK);
@@ -143,10 +149,12 @@ a_spare_is_taken_and_its_old_bytes_are_no_records(void **state)
 	assert_int_equal(segment_head_load(s.fd, s.number, &head), OK);
 	assert_false(head.seal.sealed);
 	file = file_of(&f, s.number);
-	assert_int_equal(record_head_read(slice_of(file.p + SEGMENT_HEAD, 200), (struct place){ old.number, SEGMENT_HEAD }, &h),
-			 OK); /* the bytes are there ... */
-	assert_int_equal(record_head_read(slice_of(file.p + SEGMENT_HEAD, 200), (struct place){ s.number, SEGMENT_HEAD }, &h),
-			 ERR_NOTFOUND); /* ... and do not pass */
+	assert_int_equal(
+		record_head_read(slice_of(file.p + SEGMENT_HEAD, 200), (struct place){ old.number, SEGMENT_HEAD }, &h),
+		OK); /* the bytes are there ... */
+	assert_int_equal(
+		record_head_read(slice_of(file.p + SEGMENT_HEAD, 200), (struct place){ s.number, SEGMENT_HEAD }, &h),
+		ERR_NOTFOUND); /* ... and do not pass */
 	bytes_fini(&file);
 	record_fini(&r);
 	segment_close(&old);
@@ -161,8 +169,10 @@ a_failure_leaves_nothing_behind(void **state)
 	static const struct {
 		const char *rules;
 		enum err want;
-	} rows[] = { { "segment.create=EIO", ERR_IO },    { "segment.fill=ENOSPC", ERR_FULL },
-		     { "segment.sync=EIO", ERR_IO },      { "segment.dirsync=EIO", ERR_IO },
+	} rows[] = { { "segment.create=EIO", ERR_IO },
+		     { "segment.fill=ENOSPC", ERR_FULL },
+		     { "segment.sync=EIO", ERR_IO },
+		     { "segment.dirsync=EIO", ERR_IO },
 		     { "segment.create=EMFILE", ERR_IO } };
 	struct fixture f;
 	struct segment_maker m;
