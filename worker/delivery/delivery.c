@@ -100,9 +100,13 @@ delivery_bind_address(const char *text, struct sockaddr_storage *ss)
 /* ---- small things ---- */
 
 const struct conf_view *
-delivery_view(struct delivery *d, const struct dqueue *q)
+delivery_view(struct delivery *d, struct dqueue *q)
 {
-	return conf_sending(d->conf, q->binding, q->domain);
+	if (q->view_of != d->conf) {
+		q->view_of = d->conf;
+		q->view = conf_sending(d->conf, q->binding, q->domain);
+	}
+	return q->view;
 }
 
 const char *

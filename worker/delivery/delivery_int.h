@@ -36,6 +36,8 @@ struct dqueue {
 	struct delivery *d;
 	struct owner_queue *oq;
 	struct slice binding, domain;
+	const struct conf_view *view; /* of view_of; found anew when the configuration is another */
+	const struct conf *view_of;
 	uint64_t permit;           /* limit key of its connections */
 	TAILQ_HEAD(, job) waiting; /* loaded, in the order of their turn */
 	TAILQ_HEAD(, dconn) idle;  /* the latest used first */
@@ -149,7 +151,7 @@ struct delivery {
 };
 
 /* delivery.c */
-const struct conf_view *delivery_view(struct delivery *d, const struct dqueue *q);
+const struct conf_view *delivery_view(struct delivery *d, struct dqueue *q);
 /* Our name: EHLO, notices, "is this MX ourselves". */
 const char *delivery_hostname(const struct delivery *d);
 void delivery_count(struct delivery *d, enum cell c, int64_t n);

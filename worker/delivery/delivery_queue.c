@@ -40,7 +40,7 @@ dqueue_free(struct dqueue *q)
 }
 
 static unsigned
-max_conns(const struct dqueue *q)
+max_conns(struct dqueue *q)
 {
 	int64_t max = conf_int(delivery_view(q->d, q), OPT_MAX_OUTBOUND_CONNECTIONS);
 
@@ -53,7 +53,7 @@ max_conns(const struct dqueue *q)
 
 /* How many messages more there are hands for. */
 static unsigned
-room_for(const struct dqueue *q)
+room_for(struct dqueue *q)
 {
 	unsigned max = max_conns(q), busy = q->nconns - q->nidle - q->nconnecting;
 	unsigned most = max + (busy < max ? busy : max);
