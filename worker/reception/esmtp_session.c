@@ -80,11 +80,12 @@ static bool
 take_limit(struct esmtp *s, enum opt_id id, const char *subject, uint64_t *key)
 {
 	int64_t max = conf_int(s->view, id);
-	uint64_t origin = conf_origin(s->view, id);
+	char scope[24];
 
 	if (max <= 0 || s->r->env.limits == NULL)
 		return true;
-	*key = limit_key(subject, slice_of(&origin, sizeof origin), slice_of(NULL, 0));
+	snprintf(scope, sizeof scope, "%016llx", (unsigned long long)conf_origin(s->view, id));
+	*key = limit_key(subject, slice_str(scope), slice_of(NULL, 0));
 	if (limit_take(s->r->env.limits, s->r->env.slot, *key, (uint32_t)max))
 		return true;
 	*key = 0;
