@@ -7,7 +7,6 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
-
 #include "shm/base/log.h"
 #include "worker/log/ec_logger.h"
 

@@ -126,7 +126,7 @@ open_one(const struct conf_listen *l, const struct identity *id, int *out, struc
 /* What is bound already gets the backlog and mode of the new configuration. */
 static enum err
 take_over(const struct conf_listen *l, const struct identity *id, const struct role_listener *old, int *out,
-	struct bytes *why)
+	  struct bytes *why)
 {
 	int fd = fcntl(old->fd, F_DUPFD_CLOEXEC, 0);
 
@@ -178,7 +178,7 @@ add_one(const struct conf_listen *l, size_t index, const struct identity *id, co
 
 enum err
 listeners_open(const struct conf *conf, const struct identity *id, const struct listeners *old, struct listeners *out,
-	struct bytes *why)
+	       struct bytes *why)
 {
 	size_t n = conf_listen_count(conf);
 	enum err e = OK, one;

@@ -1,8 +1,8 @@
 /* listeners.h - the sockets of one revision: bound by the master, served by the children
  * A set owns its descriptors. At a reload the new set takes a duplicate of what the old one has already bound, so no
  * socket that stays is ever closed; what only the old set has ends with it, and with the children that still serve it.
- * A Unix socket left by a dead process is taken over; one that somebody serves, or a file that is no socket, is an error.
- * Errors are logged here. Thread: one. */
+ * A Unix socket left by a dead process is taken over; one that somebody serves, or a file that is no socket, is an
+ * error. Errors are logged here. Thread: one. */
 #ifndef MASTER_LISTENERS_H
 #define MASTER_LISTENERS_H
 
@@ -23,7 +23,7 @@ struct listeners {
  * for each socket that could not be had. ERR_EXISTS: an address is in use (worth another try while a predecessor ends).
  */
 enum err listeners_open(const struct conf *conf, const struct identity *id, const struct listeners *old,
-	struct listeners *out, struct bytes *why);
+			struct listeners *out, struct bytes *why);
 /* Closes. Unix sockets that `survivor` (NULL: none) does not have are unlinked. */
 void listeners_close(struct listeners *l, const struct listeners *survivor);
 /* Closes those of one kind only: nobody new is let in. */

@@ -54,7 +54,7 @@ open_one(const char *path, unsigned mode, bool privileged)
 		return -1;
 	mask = umask(0); /* the mode is the operator's to say */
 	fd = openat(dir, strrchr(path, '/') + 1,
-		O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, mode);
+		    O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, mode);
 	e = errno;
 	umask(mask);
 	close(dir);

@@ -1,6 +1,6 @@
 /* logs.h - the log files: opened by the master, written by the children and by the master itself
- * Each is opened for appending, without following a link at its end; as root only in a directory that nobody but root can
- * write (a child must not be able to put something else there). What cannot be opened at a reopen keeps its old
+ * Each is opened for appending, without following a link at its end; as root only in a directory that nobody but root
+ * can write (a child must not be able to put something else there). What cannot be opened at a reopen keeps its old
  * descriptor. The master's own lines go to the paniclog, and to stderr when told so.
  * Owner: the master. Thread: one. */
 #ifndef MASTER_LOGS_H

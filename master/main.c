@@ -8,7 +8,6 @@
 #include <string.h>
 #include <unistd.h>
 
-
 #include "master/master.h"
 #include "master/trial.h"
 #include "shm/base/log.h"
@@ -31,7 +30,7 @@ usage(void)
 	      "  -t        check the configuration and exit with 0 or 1; --strict: what is not built is an error\n"
 	      "  -T        print the effective configuration\n"
 	      "  -V        print the version\n",
-		stderr);
+	      stderr);
 	return 1;
 }
 

@@ -14,7 +14,6 @@
 #include <time.h>
 #include <unistd.h>
 
-
 #include "master/master_int.h"
 #include "policy/conf/conf.h"
 #include "shm/base/log.h"
@@ -127,7 +126,7 @@ own_spool(const struct master *m)
 	if (st.st_uid == 0 && is_empty(m->spool_dirfd) && fchown(m->spool_dirfd, m->id.uid, m->id.gid) == 0)
 		return true;
 	log_error("master", "the spool %s belongs to uid %u, but is to be used by %s", m->spool_path,
-		(unsigned)st.st_uid, m->id.user);
+		  (unsigned)st.st_uid, m->id.user);
 	return false;
 }
 
@@ -213,10 +212,10 @@ static bool
 start_area(struct master *m)
 {
 	struct area_now now = { .generation = 1,
-		.revision = 1,
-		.started_real = clock_real(),
-		.configured_real = clock_real(),
-		.master = getpid() };
+				.revision = 1,
+				.started_real = clock_real(),
+				.configured_real = clock_real(),
+				.master = getpid() };
 
 	m->area = shm_area_new();
 	if (m->area == NULL) {
@@ -238,7 +237,7 @@ start_all(struct master *m, unsigned long files)
 	if (!start_spool(m) || !start_listeners(m) || !start_area(m) || privileges_master() != OK)
 		return false;
 	log_info("master", "impetusd %s starts: %u workers, spool %s, up to %lu descriptors a process", IMPETUS_VERSION,
-		m->rev->workers, m->spool_path, files);
+		 m->rev->workers, m->spool_path, files);
 	if (!m->privileged && conf_has_stanza(m->rev->conf, IN_SECURITY))
 		log_info("master", "not started as root: the security stanza is passed over");
 	m->generation = m->last_generation = 1;
@@ -259,7 +258,8 @@ cannot_come_up(const struct master *m)
 	return false;
 }
 
-/* The keeper first, for it makes the index that the others open; they do not wait for it for ever. False: it is no use. */
+/* The keeper first, for it makes the index that the others open; they do not wait for it for ever. False: it is no use.
+ */
 static bool
 starting_tick(struct master *m, usec_t now)
 {
@@ -270,7 +270,7 @@ starting_tick(struct master *m, usec_t now)
 		return false;
 	}
 	if (seats_live(m, ROLE_CONSOLE, 0) == 0 && m->seats[SLOT_CONSOLE_FIRST].state == SEAT_EMPTY &&
-		(m->seats[SLOT_KEEPER].ready || now - m->started > KEEPER_SECONDS * USEC_PER_SEC)) {
+	    (m->seats[SLOT_KEEPER].ready || now - m->started > KEEPER_SECONDS * USEC_PER_SEC)) {
 		generation_start(m, m->rev, 1);
 		supervise_share_partitions(m);
 	}
@@ -353,7 +353,7 @@ wait_for_news(struct master *m, struct waiting *w, usec_t most)
 
 		if (s->state == SEAT_LIVE && s->channel != NULL)
 			wait_for(w, req_channel_fd(s->channel),
-				req_channel_wants_write(s->channel) ? POLLIN | POLLOUT : POLLIN, i);
+				 req_channel_wants_write(s->channel) ? POLLIN | POLLOUT : POLLIN, i);
 	}
 	if (poll(w->p, w->n, most <= 0 ? 0 : (int)(most / USEC_PER_MS) + 1) < 0)
 		w->n = 0;

@@ -31,21 +31,21 @@ enum seat_state {
 /* A slot from the master's side. */
 struct seat {
 	enum seat_state state;
-	bool wanted;            /* when it ends it is to be started again */
+	bool wanted; /* when it ends it is to be started again */
 	uint32_t generation;
-	struct revision *rev;   /* what a successor gets; borrowed from the master */
-	unsigned died_young;    /* times in a row */
+	struct revision *rev; /* what a successor gets; borrowed from the master */
+	unsigned died_young;  /* times in a row */
 	usec_t respawn_at;
 	/* while SEAT_LIVE */
 	pid_t pid;
-	uint64_t serial;        /* of this life, in the roll */
+	uint64_t serial;             /* of this life, in the roll */
 	struct req_channel *channel; /* NULL: it has closed its end, or is being ended */
 	struct req_meter meter;
-	unsigned questions;     /* open ones it has asked */
+	unsigned questions; /* open ones it has asked */
 	bool ready;
 	usec_t born;
-	usec_t kill_at;         /* 0: no deadline; then SIGKILL */
-	bool barked;            /* the watchdog has sent SIGABRT */
+	usec_t kill_at; /* 0: no deadline; then SIGKILL */
+	bool barked;    /* the watchdog has sent SIGABRT */
 };
 
 /* A question that is on its way through the switchboard. */
@@ -67,13 +67,13 @@ enum reload_state {
 
 struct reload {
 	enum reload_state state;
-	bool again;             /* asked for once more meanwhile */
+	bool again; /* asked for once more meanwhile */
 	struct trial trial;
 	struct revision *next;
-	usec_t until;           /* the new generation is up by then, or it is given up */
-	struct bytes report;    /* the lines, for the console */
-	bool asked;             /* by the console: this question waits for the answer */
-	uint64_t asker;         /* its serial */
+	usec_t until;        /* the new generation is up by then, or it is given up */
+	struct bytes report; /* the lines, for the console */
+	bool asked;          /* by the console: this question waits for the answer */
+	uint64_t asker;      /* its serial */
 	struct req_head question;
 };
 
@@ -89,21 +89,21 @@ struct master {
 	bool foreground;
 	bool privileged;
 	enum master_phase phase;
-	struct revision *rev;  /* in force */
-	uint32_t generation;   /* in force */
+	struct revision *rev;     /* in force */
+	uint32_t generation;      /* in force */
 	uint32_t last_generation; /* the highest there was */
-	struct identity id;    /* of the start; a change needs a restart */
-	char *spool_path;      /* likewise */
-	int spool_dirfd;       /* locked as long as any process of ours has it */
+	struct identity id;       /* of the start; a change needs a restart */
+	char *spool_path;         /* likewise */
+	int spool_dirfd;          /* locked as long as any process of ours has it */
 	struct shm_area *area;
 	struct logs logs;
 	struct seat seats[SLOTS_MAX];
 	LIST_HEAD(, question) questions;
 	struct reload reload;
-	usec_t until;          /* of the drain */
-	bool fast;             /* INT: end now */
+	usec_t until; /* of the drain */
+	bool fast;    /* INT: end now */
 	int signal_fd;
-	int ready_fd;          /* -1, or where the starting parent waits for our word */
+	int ready_fd; /* -1, or where the starting parent waits for our word */
 	usec_t started;
 };
 
@@ -140,7 +140,7 @@ void switchboard_turn(struct master *m, int slot);
 void switchboard_forget(struct master *m, int slot);
 /* Answers a question that was put to the master. */
 void switchboard_answer(struct master *m, uint64_t asker, const struct req_head *question, enum err status,
-	struct slice text);
+			struct slice text);
 
 /* ---- reload.c ---- */
 

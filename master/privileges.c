@@ -91,8 +91,8 @@ check_not_root(const struct identity *id, struct bytes *why)
 {
 	if (id->uid != 0 && id->gid != 0)
 		return OK;
-	bytes_addf(why,
-		"the user \"%s\" of the security stanza is root, or in root's group: as root nothing is served", id->user);
+	bytes_addf(why, "the user \"%s\" of the security stanza is root, or in root's group: as root nothing is served",
+		   id->user);
 	return ERR_DENIED;
 }
 
@@ -112,10 +112,10 @@ identity_resolve(const struct conf *conf, struct identity *out, struct bytes *wh
 	snprintf(out->chroot, sizeof(out->chroot), "%s", conf_str(v, OPT_CHROOT));
 	if (!find_user(out->user, out)) {
 		bytes_addf(why,
-			"started as root, but there is no user \"%s\" to serve as; make one:\n"
-			"    adduser --system --group --no-create-home --home /nonexistent %s\n"
-			"or name another in the configuration: security { user = \"...\" }",
-			out->user, out->user);
+			   "started as root, but there is no user \"%s\" to serve as; make one:\n"
+			   "    adduser --system --group --no-create-home --home /nonexistent %s\n"
+			   "or name another in the configuration: security { user = \"...\" }",
+			   out->user, out->user);
 		return ERR_DENIED;
 	}
 	if ((e = resolve_group(v, out, why)) != OK)

@@ -104,7 +104,7 @@ reload_begin(struct master *m, int slot, const struct req_head *asked)
 			r->again = m->phase <= MASTER_SERVING;
 		else
 			switchboard_answer(m, m->seats[slot].serial, asked, ERR_STATE,
-				SLICE("a reload, a start or a stop is under way\n"));
+					   SLICE("a reload, a start or a stop is under way\n"));
 		return;
 	}
 	r->again = false;
@@ -212,7 +212,7 @@ drain_old(struct master *m)
 
 	for (int i = 0; i < SLOTS_MAX; i++)
 		if (m->seats[i].state != SEAT_EMPTY && i != SLOT_KEEPER && m->seats[i].generation != m->generation &&
-			m->seats[i].kill_at == 0)
+		    m->seats[i].kill_at == 0)
 			seat_drain(m, i, seconds);
 }
 
@@ -243,7 +243,7 @@ succeed(struct master *m)
 	announce(m);
 	supervise_share_partitions(m);
 	snprintf(text, sizeof(text), "reload: revision %u serves, generation %u", (unsigned)m->rev->number,
-		(unsigned)m->generation);
+		 (unsigned)m->generation);
 	finish(m, OK, text);
 	drain_old(m);
 	renew_keeper(m);
@@ -270,7 +270,7 @@ reload_tick(struct master *m, usec_t now)
 	}
 	if (r->state == RELOAD_STARTING) {
 		if (seats_ready(m, ROLE_WORKER, m->last_generation) == r->next->workers &&
-			seats_ready(m, ROLE_CONSOLE, m->last_generation) == 1) {
+		    seats_ready(m, ROLE_CONSOLE, m->last_generation) == 1) {
 			succeed(m);
 		} else if (now > r->until || dies_young(m)) {
 			throw_away(m);

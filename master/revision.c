@@ -43,7 +43,7 @@ static struct conf *
 load_conf(const char *path, bool strict, revision_tell *tell, void *arg)
 {
 	const struct opt_table tables[] = { master_options, policy_options, reception_options, delivery_options,
-		ec_logger_options };
+					    ec_logger_options };
 	struct conf_source src = {
 		.path = path, .tables = tables, .n_tables = sizeof(tables) / sizeof(tables[0]), .strict = strict
 	};

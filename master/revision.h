@@ -20,8 +20,8 @@ struct revision {
 	uint32_t number;
 	struct conf *conf;
 	struct policy_bundle *bundle;
-	char *resolver;         /* text of the resolver file, "" when there is none */
-	struct identity id;     /* who is to serve */
+	char *resolver;             /* text of the resolver file, "" when there is none */
+	struct identity id;         /* who is to serve */
 	struct listeners listeners; /* empty until listeners_open */
 	unsigned workers;
 };
@@ -29,7 +29,8 @@ struct revision {
 /* Receives each line of what is wrong or noteworthy. */
 typedef void revision_tell(void *arg, enum log_level level, const char *text);
 
-/* Reads and checks everything but the listeners and the scripts' meaning. NULL: it cannot be used, and tell said why. */
+/* Reads and checks everything but the listeners and the scripts' meaning. NULL: it cannot be used, and tell said why.
+ */
 struct revision *revision_load(const char *path, bool strict, revision_tell *tell, void *arg);
 /* Closes its listeners, but for the paths of Unix sockets that `survivor` has too. NULL inside is fine. */
 void revision_free(struct revision **r, const struct revision *survivor);

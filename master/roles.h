@@ -29,12 +29,13 @@ enum {
 
 struct role_row {
 	enum role role;
-	const char *user;  /* whose identity, when the master was started as root: "security user" or "nobody" */
-	bool chroot;       /* lives in the root of the security stanza */
-	const char *caps;  /* capabilities kept for prepare(), besides those the descent itself needs; none outlives it */
+	const char *user; /* whose identity, when the master was started as root: "security user" or "nobody" */
+	bool chroot;      /* lives in the root of the security stanza */
+	const char
+		*caps; /* capabilities kept for prepare(), besides those the descent itself needs; none outlives it */
 	unsigned inherits; /* enum role_inherits */
 	int first_slot, slots;
-	bool partitions;   /* owns queues */
+	bool partitions; /* owns queues */
 	const struct role_ops *ops;
 	const char *death; /* what it means, for the log */
 };

@@ -31,23 +31,23 @@ make_env(struct master *m, int slot, uint64_t writer, int fd)
 	if (env == NULL)
 		return NULL;
 	*env = (struct role_env){ .role = row->role,
-		.slot = slot,
-		.generation = s->generation,
-		.revision = s->rev->number,
-		.writer = writer,
-		.workers = s->rev->workers,
-		.area = m->area,
-		.request_fd = fd,
-		.conf = s->rev->conf,
-		.bundle = s->rev->bundle,
-		.log_fds = { -1, -1, m->logs.fd[ROLE_LOG_PANIC] },
-		.spool_path = m->spool_path,
-		.spool_dirfd = m->spool_dirfd,
-		.resolver = s->rev->resolver,
-		.uid = m->id.uid,
-		.gid = m->id.gid,
-		.privileged = m->privileged,
-		.foreground = m->foreground };
+				  .slot = slot,
+				  .generation = s->generation,
+				  .revision = s->rev->number,
+				  .writer = writer,
+				  .workers = s->rev->workers,
+				  .area = m->area,
+				  .request_fd = fd,
+				  .conf = s->rev->conf,
+				  .bundle = s->rev->bundle,
+				  .log_fds = { -1, -1, m->logs.fd[ROLE_LOG_PANIC] },
+				  .spool_path = m->spool_path,
+				  .spool_dirfd = m->spool_dirfd,
+				  .resolver = s->rev->resolver,
+				  .uid = m->id.uid,
+				  .gid = m->id.gid,
+				  .privileged = m->privileged,
+				  .foreground = m->foreground };
 	if ((row->inherits & INHERITS_LOGS) != 0)
 		memcpy(env->log_fds, m->logs.fd, sizeof(env->log_fds));
 	if ((row->inherits & INHERITS_ESMTP) != 0)
@@ -84,7 +84,7 @@ static void
 start_failed(struct master *m, int slot, const char *what)
 {
 	log_errno(LOG_LVL_ERROR, "master", "cannot start %s in slot %d: %s", role_name(role_of_slot(slot)->role), slot,
-		what);
+		  what);
 	m->seats[slot].state = SEAT_WAITING;
 	m->seats[slot].respawn_at = clock_mono() + USEC_PER_SEC;
 }
@@ -181,7 +181,7 @@ seat_violates(struct master *m, int slot, const char *what)
 	struct seat *s = &m->seats[slot];
 
 	log_error("master", "%s in slot %d (pid %d) %s: it is ended", role_name(role_of_slot(slot)->role), slot,
-		(int)s->pid, what);
+		  (int)s->pid, what);
 	kill(s->pid, SIGKILL);
 	/* nothing more of it is heard; what was asked of it is answered when it is reaped */
 	req_channel_free(&s->channel);
@@ -220,7 +220,7 @@ count_seats(const struct master *m, enum role role, uint32_t generation, bool re
 
 	for (int i = row->first_slot; i < row->first_slot + row->slots; i++)
 		if (m->seats[i].state == SEAT_LIVE && (generation == 0 || m->seats[i].generation == generation) &&
-			(!ready || m->seats[i].ready))
+		    (!ready || m->seats[i].ready))
 			n++;
 	return n;
 }
@@ -285,17 +285,17 @@ log_death(const struct master *m, int slot, int status)
 
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 0) {
 		log_info("master", "%s in slot %d (pid %d, generation %u) has ended", role_name(row->role), slot,
-			(int)s->pid, (unsigned)s->generation);
+			 (int)s->pid, (unsigned)s->generation);
 		return;
 	}
 	if (WIFSIGNALED(status))
 		log_error("master", "%s in slot %d (pid %d, generation %u) was ended by signal %d (%s): %s",
-			role_name(row->role), slot, (int)s->pid, (unsigned)s->generation, WTERMSIG(status),
-			strsignal(WTERMSIG(status)), row->death);
+			  role_name(row->role), slot, (int)s->pid, (unsigned)s->generation, WTERMSIG(status),
+			  strsignal(WTERMSIG(status)), row->death);
 	else
 		log_error("master", "%s in slot %d (pid %d, generation %u) ended with status %d: %s",
-			role_name(row->role), slot, (int)s->pid, (unsigned)s->generation, WEXITSTATUS(status),
-			row->death);
+			  role_name(row->role), slot, (int)s->pid, (unsigned)s->generation, WEXITSTATUS(status),
+			  row->death);
 	if (WIFSIGNALED(status) && signal_convicts(WTERMSIG(status)))
 		log_finger(m, slot);
 }
@@ -387,7 +387,7 @@ watch(struct master *m, int slot, usec_t now)
 	if (s->barked || silent < watchdog_time(s))
 		return;
 	log_error("master", "%s in slot %d (pid %d) has been silent for %lld s: it is ended",
-		role_name(role_of_slot(slot)->role), slot, (int)s->pid, (long long)(silent / USEC_PER_SEC));
+		  role_name(role_of_slot(slot)->role), slot, (int)s->pid, (long long)(silent / USEC_PER_SEC));
 	log_finger(m, slot);
 	s->barked = true;
 	kill(s->pid, SIGABRT);
@@ -402,7 +402,7 @@ keep_deadline(struct master *m, int slot, usec_t now)
 	if (s->kill_at == 0 || now < s->kill_at)
 		return;
 	log_error("master", "%s in slot %d (pid %d) does not end: it is killed", role_name(role_of_slot(slot)->role),
-		slot, (int)s->pid);
+		  slot, (int)s->pid);
 	kill(s->pid, SIGKILL);
 	s->kill_at = now + USEC_PER_SEC;
 }

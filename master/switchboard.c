@@ -55,18 +55,19 @@ static void
 answer_for(struct master *m, int asker_slot, const struct req_head *question, enum err status, struct slice text)
 {
 	struct req_head h = { .type = question->type,
-		.from = REQ_TO_MASTER,
-		.to = (uint8_t)asker_slot,
-		.flags = REQ_REPLY,
-		.status = (uint8_t)status,
-		.seq = question->seq };
+			      .from = REQ_TO_MASTER,
+			      .to = (uint8_t)asker_slot,
+			      .flags = REQ_REPLY,
+			      .status = (uint8_t)status,
+			      .seq = question->seq };
 
 	if (live(m, asker_slot))
 		(void)req_send(m->seats[asker_slot].channel, &h, text, NULL, 0);
 }
 
 void
-switchboard_answer(struct master *m, uint64_t asker, const struct req_head *question, enum err status, struct slice text)
+switchboard_answer(struct master *m, uint64_t asker, const struct req_head *question, enum err status,
+		   struct slice text)
 {
 	if (text.n > REQ_PAYLOAD)
 		text.n = REQ_PAYLOAD;
@@ -110,14 +111,14 @@ forward_answer(struct master *m, int from, const struct req_msg *msg)
 {
 	struct question *q;
 
-	LIST_FOREACH (q, &m->questions, link)
-		if (q->answerer == m->seats[from].serial && q->asker_slot == msg->head.to && q->seq == msg->head.seq &&
-			q->type == msg->head.type)
-			break;
+	LIST_FOREACH(q, &m->questions, link)
+	if (q->answerer == m->seats[from].serial && q->asker_slot == msg->head.to && q->seq == msg->head.seq &&
+	    q->type == msg->head.type)
+		break;
 	if (q == NULL)
 		return "answers a question that nobody asked";
 	if (q->asker != 0 && live(m, q->asker_slot) &&
-		req_send(m->seats[q->asker_slot].channel, &msg->head, msg->payload, NULL, 0) == ERR_FULL)
+	    req_send(m->seats[q->asker_slot].channel, &msg->head, msg->payload, NULL, 0) == ERR_FULL)
 		seat_violates(m, q->asker_slot, "does not take its answers");
 	if ((msg->head.flags & REQ_MORE) == 0)
 		question_end(m, q);
@@ -136,11 +137,11 @@ note_question(struct master *m, int from, int to, const struct req_head *h)
 		return;
 	}
 	*q = (struct question){ .asker = m->seats[from].serial,
-		.answerer = m->seats[to].serial,
-		.asker_slot = from,
-		.answerer_slot = to,
-		.type = h->type,
-		.seq = h->seq };
+				.answerer = m->seats[to].serial,
+				.asker_slot = from,
+				.answerer_slot = to,
+				.type = h->type,
+				.seq = h->seq };
 	LIST_INSERT_HEAD(&m->questions, q, link);
 	m->seats[from].questions++;
 }
@@ -211,7 +212,8 @@ on_packet(struct master *m, int from, struct req_msg *msg)
 	msg->head.from = (uint8_t)from;
 	to = resolve(m, msg->head.to);
 	wrong = req_violation(&msg->head, sizeof(msg->head) + msg->payload.n, role_of_slot(from)->role,
-		slot_state(shm_slot(m->area, from)), role_at(m, msg->head.to, to), &s->meter, clock_mono());
+			      slot_state(shm_slot(m->area, from)), role_at(m, msg->head.to, to), &s->meter,
+			      clock_mono());
 	if (wrong == NULL && msg->nfds > 0)
 		wrong = "sends descriptors";
 	for (; msg->nfds > 0; msg->nfds--)

@@ -82,11 +82,9 @@ must(enum err e, const char *step)
 static _Noreturn void
 trial_child(const struct trial_spec *spec, int fd, pid_t master)
 {
-	struct role_env env = { .role = ROLE_TRIAL,
-		.slot = SLOT_TRIAL,
-		.request_fd = fd,
-		.log_fds = { -1, -1, -1 },
-		.spool_dirfd = -1 };
+	struct role_env env = {
+		.role = ROLE_TRIAL, .slot = SLOT_TRIAL, .request_fd = fd, .log_fds = { -1, -1, -1 }, .spool_dirfd = -1
+	};
 	const struct role_row *row = role_row(ROLE_TRIAL);
 	struct identity nobody;
 	struct child_start start = { .row = row, .id = &nobody, .env = &env, .master = master };
@@ -181,7 +179,8 @@ trial_ended(struct trial *t, int status)
 	req_channel_free(&t->channel);
 	t->pid = 0;
 	if (WIFSIGNALED(status)) {
-		snprintf(text, sizeof(text), "the trial of the configuration was ended by %s", strsignal(WTERMSIG(status)));
+		snprintf(text, sizeof(text), "the trial of the configuration was ended by %s",
+			 strsignal(WTERMSIG(status)));
 		t->tell(t->arg, LOG_LVL_ERROR, text);
 	}
 	return WIFEXITED(status) && WEXITSTATUS(status) == 0;

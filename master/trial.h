@@ -1,6 +1,6 @@
 /* trial.h - a configuration is tried by a throwaway child before anybody serves by it
- * The child is nobody (when started as root), may read files but change none while it parses, and has no capability left
- * when it runs the scripts for the first time. It says what it found in lines, and by its exit status whether the
+ * The child is nobody (when started as root), may read files but change none while it parses, and has no capability
+ * left when it runs the scripts for the first time. It says what it found in lines, and by its exit status whether the
  * configuration can be used. A broken, endless or crashing one costs this child.
  * begun -> (lines) -> ended: by trial_ended when the process was reaped. Owner: the master. Thread: one. */
 #ifndef MASTER_TRIAL_H
@@ -19,7 +19,7 @@ enum { TRIAL_SECONDS = 60, TRIAL_LINES = 200 };
 struct trial_spec {
 	const char *path; /* of the configuration */
 	bool strict;
-	bool print;       /* write the effective configuration to stdout */
+	bool print; /* write the effective configuration to stdout */
 };
 
 struct trial {

@@ -98,8 +98,8 @@ map_new(void)
 	if (fd < 0)
 		return NULL;
 	map = ftruncate(fd, (off_t)sizeof(*map)) < 0
-	          ? MAP_FAILED
-	          : mmap(NULL, sizeof(*map), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
+		      ? MAP_FAILED
+		      : mmap(NULL, sizeof(*map), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
 	e = errno;
 	close(fd);
 	errno = e;
@@ -214,11 +214,11 @@ shm_slot_take(struct shm_area *a, int slot, enum role role, uint32_t generation,
 	struct shm_slot *s = shm_slot(a, slot);
 	struct slot_who w = { .generation = generation, .writer = new_writer(), .role = role, .born = clock_mono() };
 	struct life l = { .serial = atomic_load(&a->map->lives_next),
-		.writer = w.writer,
-		.generation = generation,
-		.slot = (uint8_t)slot,
-		.role = role,
-		.born_mono = w.born };
+			  .writer = w.writer,
+			  .generation = generation,
+			  .slot = (uint8_t)slot,
+			  .role = role,
+			  .born_mono = w.born };
 
 	require_that(atomic_load(&s->taken) == 0, "shm");
 	slot_start_anew(s);
@@ -490,7 +490,7 @@ lives_peer_deaths(const struct shm_area *a, struct slice peer, usec_t since)
 		peer.n = FINGER_TEXT;
 	for (uint64_t next = lives_next(a), i = 1; i <= LIVES_KEPT && i < next; i++)
 		if (life_get(a, next - i, &l) && l.ended && l.convicts && l.ended_mono >= since &&
-			l.finger.kind == FINGER_PEER && slice_eq(slice_str(l.finger.text), peer))
+		    l.finger.kind == FINGER_PEER && slice_eq(slice_str(l.finger.text), peer))
 			n++;
 	return n;
 }

@@ -21,11 +21,11 @@
 #include "shm/shm_role.h"
 
 enum {
-	SLOTS_MAX = 64,        /* children at one time, over all generations */
-	PARTITIONS = 1024,     /* queues are hashed into so many parts */
-	FINGER_TEXT = 80,      /* longest peer text kept, without NUL */
-	LIVES_KEPT = 256,      /* the roll remembers so many */
-	SLOT_NOBODY = 255,     /* no slot: a partition without owner */
+	SLOTS_MAX = 64,    /* children at one time, over all generations */
+	PARTITIONS = 1024, /* queues are hashed into so many parts */
+	FINGER_TEXT = 80,  /* longest peer text kept, without NUL */
+	LIVES_KEPT = 256,  /* the roll remembers so many */
+	SLOT_NOBODY = 255, /* no slot: a partition without owner */
 };
 
 struct shm_area;
@@ -116,9 +116,9 @@ int64_t slot_get(const struct shm_slot *s, enum cell c);
 int64_t shm_total(const struct shm_area *a, enum cell c);
 
 /* ---- the roll of lives: who lived and how it ended ----
- * One line a process life, in order of birth, serial numbers from 1. The keeper reads from it which writers are gone and
- * whom a death convicts (at the sealing); an owner, which earlier writers it has to wait for; reception, which peers
- * have killed. Written by the master only. */
+ * One line a process life, in order of birth, serial numbers from 1. The keeper reads from it which writers are gone
+ * and whom a death convicts (at the sealing); an owner, which earlier writers it has to wait for; reception, which
+ * peers have killed. Written by the master only. */
 struct life {
 	uint64_t serial;
 	uint64_t writer;
@@ -127,7 +127,8 @@ struct life {
 	uint8_t slot;
 	enum role role;
 	bool ended;
-	bool convicts; /* SEGV BUS FPE ILL SYS ABRT: the finger's doing; SIGKILL, TERM and the OOM killer convict nobody */
+	bool convicts; /* SEGV BUS FPE ILL SYS ABRT: the finger's doing; SIGKILL, TERM and the OOM killer convict nobody
+			*/
 	int signo;     /* 0: it exited */
 	usec_t born_mono, ended_mono;
 	uint32_t seg, mark;   /* last published, once it has ended */
@@ -146,8 +147,8 @@ unsigned lives_peer_deaths(const struct shm_area *a, struct slice peer, usec_t s
 /* ---- the partition table: who owns which queues ---- */
 
 struct partition_table {
-	uint32_t generation; /* of the workers that are to own */
-	uint32_t version;    /* rises with every change, 0 before the first */
+	uint32_t generation;       /* of the workers that are to own */
+	uint32_t version;          /* rises with every change, 0 before the first */
 	uint8_t owner[PARTITIONS]; /* slot, or SLOT_NOBODY */
 };
 

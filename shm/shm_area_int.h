@@ -49,9 +49,9 @@ struct shm_partitions {
 /* ---- limits: shm_limits.c ---- */
 
 enum {
-	LIMIT_SETS = 8192,    /* a key can only be in one set ... */
-	LIMIT_WAYS = 32,      /* ... of so many entries: one (key, slot) pair each */
-	LIMIT_LOCKS = 128,    /* set s is under lock s % LIMIT_LOCKS */
+	LIMIT_SETS = 8192, /* a key can only be in one set ... */
+	LIMIT_WAYS = 32,   /* ... of so many entries: one (key, slot) pair each */
+	LIMIT_LOCKS = 128, /* set s is under lock s % LIMIT_LOCKS */
 	BUCKET_WAYS = 8,
 };
 

@@ -261,10 +261,9 @@ req_recv(struct req_channel *c, struct req_msg *m)
 {
 	union fd_control control;
 	struct iovec iov = { c->in, sizeof(c->in) };
-	struct msghdr msg = { .msg_iov = &iov,
-		.msg_iovlen = 1,
-		.msg_control = control.buf,
-		.msg_controllen = sizeof(control.buf) };
+	struct msghdr msg = {
+		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.buf, .msg_controllen = sizeof(control.buf)
+	};
 	ssize_t n;
 
 	m->nfds = 0;
@@ -280,7 +279,7 @@ req_recv(struct req_channel *c, struct req_msg *m)
 	if ((size_t)n >= sizeof(m->head))
 		memcpy(&m->head, c->in, sizeof(m->head));
 	if ((msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0 || (size_t)n < sizeof(m->head) ||
-		m->head.len != (size_t)n - sizeof(m->head)) {
+	    m->head.len != (size_t)n - sizeof(m->head)) {
 		close_fds(m);
 		return ERR_SYNTAX;
 	}
@@ -318,20 +317,20 @@ req_forget(struct req_channel *c, void *arg)
 {
 	struct question *q;
 
-	LIST_FOREACH (q, &c->questions, link)
-		if (q->arg == arg)
-			q->on_reply = NULL;
+	LIST_FOREACH(q, &c->questions, link)
+	if (q->arg == arg)
+		q->on_reply = NULL;
 }
 
 enum err
 req_answer(struct req_channel *c, const struct req_head *question, enum err status, struct slice payload, bool more)
 {
 	struct req_head h = { .type = question->type,
-		.from = c->self,
-		.to = question->from,
-		.flags = (uint8_t)(more ? REQ_REPLY | REQ_MORE : REQ_REPLY),
-		.status = (uint8_t)status,
-		.seq = question->seq };
+			      .from = c->self,
+			      .to = question->from,
+			      .flags = (uint8_t)(more ? REQ_REPLY | REQ_MORE : REQ_REPLY),
+			      .status = (uint8_t)status,
+			      .seq = question->seq };
 
 	return req_send(c, &h, payload, NULL, 0);
 }
@@ -345,9 +344,9 @@ on_answer(struct req_channel *c, const struct req_msg *m)
 	req_on_reply *fn;
 	void *arg;
 
-	LIST_FOREACH (q, &c->questions, link)
-		if (q->seq == m->head.seq)
-			break;
+	LIST_FOREACH(q, &c->questions, link)
+	if (q->seq == m->head.seq)
+		break;
 	if (q == NULL)
 		return;
 	fn = q->on_reply;

@@ -92,8 +92,8 @@ inbox_clear(struct shm_area *a, int to)
 
 	for (int i = 0; i < SLOTS_MAX; i++) {
 		r = &in->rings[i];
-		atomic_store_explicit(
-			&r->head, atomic_load_explicit(&r->tail, memory_order_acquire), memory_order_release);
+		atomic_store_explicit(&r->head, atomic_load_explicit(&r->tail, memory_order_acquire),
+				      memory_order_release);
 	}
 }
 

@@ -19,12 +19,12 @@ enum {
 /* 64 bytes. What kind means is spool/'s business; here it is only carried. */
 struct hint {
 	uint64_t id;
-	uint64_t queue; /* hash of binding and domain */
+	uint64_t queue;    /* hash of binding and domain */
 	uint32_t seg, off; /* place of the record */
 	uint32_t partition;
 	uint16_t item; /* in the record */
 	uint8_t kind, priority;
-	int64_t at;    /* usec, real: received or due, as kind says */
+	int64_t at;      /* usec, real: received or due, as kind says */
 	uint64_t arg[2]; /* as kind says */
 	uint32_t size;
 	uint32_t n; /* try number, or as kind says */

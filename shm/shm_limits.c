@@ -242,8 +242,8 @@ bucket_give(struct shm_limits *l, uint64_t key, usec_t now)
 
 	for (int i = 0; i < BUCKET_WAYS; i++)
 		if (atomic_load_explicit(&set[i].until, memory_order_relaxed) > now &&
-			atomic_load_explicit(&set[i].key, memory_order_relaxed) == key &&
-			atomic_load_explicit(&set[i].used, memory_order_relaxed) > 0)
+		    atomic_load_explicit(&set[i].key, memory_order_relaxed) == key &&
+		    atomic_load_explicit(&set[i].used, memory_order_relaxed) > 0)
 			atomic_fetch_sub_explicit(&set[i].used, 1, memory_order_relaxed);
 	pthread_mutex_unlock(m);
 }

@@ -2,10 +2,9 @@
  * A count is the sum of what each slot's ledger says it holds; taking is noting one more in the own ledger, so what a
  * process held is given back for it when it is reaped, wherever it died. Keys are 64-bit hashes that the caller makes
  * (limit_key): sessions per listener, connections per binding and domain, per host, server-wide.
- * Room for about 250,000 (key, slot) pairs that are not zero; when a key finds no room, taking fails as if the limit were
- * reached: refuse for now, never exceed.
- * Threads: any. Locks are robust: a holder that dies is survived. The master only clears (shm_slot_reap), without a
- * lock. */
+ * Room for about 250,000 (key, slot) pairs that are not zero; when a key finds no room, taking fails as if the limit
+ * were reached: refuse for now, never exceed. Threads: any. Locks are robust: a holder that dies is survived. The
+ * master only clears (shm_slot_reap), without a lock. */
 #ifndef SHM_SHM_LIMITS_H
 #define SHM_SHM_LIMITS_H
 

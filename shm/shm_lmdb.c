@@ -163,8 +163,8 @@ open_env(struct lmdb *l, const struct lmdb_conf *conf)
 	if ((rc = mdb_env_create(&l->env)) != 0)
 		return err_of(rc);
 	if ((rc = mdb_env_set_mapsize(l->env, conf->map_size != 0 ? conf->map_size : LMDB_MAP_DEFAULT)) != 0 ||
-		(rc = mdb_env_set_maxdbs(l->env, LMDB_TABLES_MAX)) != 0 ||
-		(rc = mdb_env_set_maxreaders(l->env, conf->readers != 0 ? conf->readers : 256)) != 0)
+	    (rc = mdb_env_set_maxdbs(l->env, LMDB_TABLES_MAX)) != 0 ||
+	    (rc = mdb_env_set_maxreaders(l->env, conf->readers != 0 ? conf->readers : 256)) != 0)
 		return err_of(rc);
 	/* NOTLS: a reading transaction may pass from thread to thread. NORDAHEAD: the file is larger than memory. */
 	rc = mdb_env_open(l->env, conf->path, MDB_NOTLS | MDB_NORDAHEAD | (l->read_only ? MDB_RDONLY : 0), 0640);

@@ -3,11 +3,10 @@
  * here and nowhere else. Durable mode, no WRITEMAP, a map of 1 TiB of addresses that is never resized.
  *
  * An environment belongs to the process that opened it: open after the fork, before the chroot; using one across a
- * fork is a panic, and so is opening the same directory twice in one process. One writer process (spool/ sees to that with
- * its lock file); any number of reading ones, which open with read_only.
- * A transaction carries its own error: once something fails every further call on it does nothing, and commit says
- * what it was. So a chain of calls is checked once.
- * Slices that a get or cursor gives point into the map and hold until the transaction's next write or its end.
+ * fork is a panic, and so is opening the same directory twice in one process. One writer process (spool/ sees to that
+ * with its lock file); any number of reading ones, which open with read_only. A transaction carries its own error: once
+ * something fails every further call on it does nothing, and commit says what it was. So a chain of calls is checked
+ * once. Slices that a get or cursor gives point into the map and hold until the transaction's next write or its end.
  * Keep read transactions short (a page of rows): a long one makes the file grow.
  * Threads: an environment may be used by all threads of its process, a transaction by one at a time (not bound to the
  * thread that began it).
@@ -35,8 +34,8 @@ struct lmdb_conf {
 	const char *path;          /* a directory; made (0750) when writing */
 	const char *const *tables; /* names; a table is then named by its place in this list */
 	unsigned ntables;
-	uint64_t map_size;         /* 0: LMDB_MAP_DEFAULT */
-	unsigned readers;          /* 0: 256 */
+	uint64_t map_size; /* 0: LMDB_MAP_DEFAULT */
+	unsigned readers;  /* 0: 256 */
 	bool read_only;
 };
 

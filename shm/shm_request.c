@@ -44,7 +44,7 @@ pace_violation(const struct req_row *row, unsigned type, struct req_meter *m, us
 
 static const char *
 question_violation(const struct req_head *h, const struct req_row *row, enum role asker, enum slot_state state,
-	enum role answerer)
+		   enum role answerer)
 {
 	if (h->flags != 0)
 		return "asks with false flags";
@@ -61,7 +61,7 @@ question_violation(const struct req_head *h, const struct req_row *row, enum rol
 
 const char *
 req_violation(const struct req_head *h, size_t packet_len, enum role asker, enum slot_state state, enum role answerer,
-	struct req_meter *m, usec_t now)
+	      struct req_meter *m, usec_t now)
 {
 	const struct req_row *row = req_row(h->type);
 	const char *v;

@@ -1,5 +1,6 @@
 /* The master with doubles for its roles: start, descent, deaths, reload, requests, logs, the ways out.
- * A double says what happens to it in lines of a FIFO; the test reads until the line it wants. A signal makes it act. */
+ * A double says what happens to it in lines of a FIFO; the test reads until the line it wants. A signal makes it act.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -46,7 +47,8 @@ say(const struct role_env *env, const char *fmt, ...)
 	int fd = openat(env->spool_dirfd, "fifo", O_WRONLY | O_CLOEXEC);
 	char line[512];
 	va_list ap;
-	int n = snprintf(line, sizeof(line), "%s %d %u %d: ", role_name(env->role), env->slot, env->generation, getpid());
+	int n = snprintf(line, sizeof(line), "%s %d %u %d: ", role_name(env->role), env->slot, env->generation,
+			 getpid());
 
 	va_start(ap, fmt);
 	n += vsnprintf(line + n, sizeof(line) - (size_t)n - 1, fmt, ap);
@@ -79,9 +81,11 @@ say_serving(const struct role_env *env)
 	getrlimit(RLIMIT_CORE, &core);
 	getresuid(&r, &e, &s);
 	stat("/", &root);
-	say(env, "serves uid %u %u %u groups %d caps %s nnp %d dump %d core %d mask %03o fifo_at_root %d listeners %u fds %u",
-		r, e, s, getgroups(0, NULL), text, prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0), prctl(PR_GET_DUMPABLE),
-		(int)core.rlim_cur, umask(027), access("/fifo", F_OK) == 0, env->nlisteners, count_fds());
+	say(env,
+	    "serves uid %u %u %u groups %d caps %s nnp %d dump %d core %d mask %03o fifo_at_root %d listeners %u fds "
+	    "%u",
+	    r, e, s, getgroups(0, NULL), text, prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0), prctl(PR_GET_DUMPABLE),
+	    (int)core.rlim_cur, umask(027), access("/fifo", F_OK) == 0, env->nlisteners, count_fds());
 	cap_free(text);
 	cap_free(caps);
 }
@@ -102,7 +106,7 @@ on_life_ended(const struct role_env *env, struct slice s)
 	take_u64(&s, &serial);
 	if (life_get(env->area, serial, &l))
 		say(env, "heard end of slot %d signal %d convicts %d finger %llu", l.slot, l.signo, l.convicts,
-			(unsigned long long)l.finger.id);
+		    (unsigned long long)l.finger.id);
 }
 
 static void
@@ -225,10 +229,12 @@ write_conf(struct world *w, int workers, const char *extra)
 
 	assert_non_null(f);
 	fprintf(f,
-		"hostname = \"mx.example.test\"\nspoolbase = \"%s\"\nworkers = %d\nwatchdog_interval = 2\ndrain_timeout = 5\n"
+		"hostname = \"mx.example.test\"\nspoolbase = \"%s\"\nworkers = %d\nwatchdog_interval = "
+		"2\ndrain_timeout = 5\n"
 		"Control_Listener { Listen \"%s\" { file_mode = \"0600\" } }\n"
 		"ESMTP_Listener { Listen \"127.0.0.1:0\" { } }\n"
-		"ec_logger \"ec_logger\" { mainlog = \"%s/mainlog\" rejectlog = \"\" paniclog = \"%s/paniclog\" }\n%s\n",
+		"ec_logger \"ec_logger\" { mainlog = \"%s/mainlog\" rejectlog = \"\" paniclog = \"%s/paniclog\" "
+		"}\n%s\n",
 		w->spool, workers, w->control, w->dir, w->dir, extra);
 	if (geteuid() == 0 && strstr(extra, "security") == NULL)
 		fprintf(f, "security { user = \"nobody\" chroot = \"%s\" }\n", w->spool);

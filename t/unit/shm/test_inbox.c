@@ -149,10 +149,8 @@ main(void)
 {
 #define WITH_AREA(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		WITH_AREA(test_order_and_sender),
-		WITH_AREA(test_a_full_ring_says_so_and_takes_again),
-		WITH_AREA(test_senders_take_turns),
-		WITH_AREA(test_clear_forgets),
+		WITH_AREA(test_order_and_sender),           WITH_AREA(test_a_full_ring_says_so_and_takes_again),
+		WITH_AREA(test_senders_take_turns),         WITH_AREA(test_clear_forgets),
 		WITH_AREA(test_two_producers_one_consumer),
 	};
 

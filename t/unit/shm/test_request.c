@@ -33,7 +33,10 @@ test_every_row_is_whole(void **state)
 	}
 }
 
-#define HEAD(t, l, f) { .type = t, .len = l, .flags = f }
+#define HEAD(t, l, f)                           \
+	{                                       \
+		.type = t, .len = l, .flags = f \
+	}
 
 static void
 test_what_breaks_the_table(void **state)
@@ -49,31 +52,36 @@ test_what_breaks_the_table(void **state)
 	} table[] = {
 		{ "ready", HEAD(REQ_READY, 0, 0), 12, ROLE_WORKER, SLOT_STARTING, ROLE_MASTER, NULL },
 		{ "reload", HEAD(REQ_RELOAD, 0, 0), 12, ROLE_CONSOLE, SLOT_SERVING, ROLE_MASTER, NULL },
-		{ "a worker must not reload", HEAD(REQ_RELOAD, 0, 0), 12, ROLE_WORKER, SLOT_SERVING, ROLE_MASTER, "role" },
+		{ "a worker must not reload", HEAD(REQ_RELOAD, 0, 0), 12, ROLE_WORKER, SLOT_SERVING, ROLE_MASTER,
+		  "role" },
 		{ "nor speak as the master", HEAD(REQ_STOP, 0, 0), 12, ROLE_WORKER, SLOT_SERVING, ROLE_WORKER, "role" },
 		{ "not yet", HEAD(REQ_RELOAD, 0, 0), 12, ROLE_CONSOLE, SLOT_STARTING, ROLE_MASTER, "when" },
 		{ "unknown", HEAD(REQ_TYPE_MAX, 0, 0), 12, ROLE_CONSOLE, SLOT_SERVING, ROLE_MASTER, "table" },
 		{ "none", HEAD(REQ_NONE, 0, 0), 12, ROLE_CONSOLE, SLOT_SERVING, ROLE_MASTER, "table" },
 		{ "longer than said", HEAD(REQ_RELOAD, 0, 0), 13, ROLE_CONSOLE, SLOT_SERVING, ROLE_MASTER, "length" },
-		{ "shorter than said", HEAD(REQ_SHUTDOWN, 1, 0), 12, ROLE_CONSOLE, SLOT_SERVING, ROLE_MASTER, "length" },
-		{ "too long for its row", HEAD(REQ_SHUTDOWN, 2, 0), 14, ROLE_CONSOLE, SLOT_SERVING, ROLE_MASTER, "size" },
-		{ "too short for its row", HEAD(REQ_SHUTDOWN, 0, 0), 12, ROLE_CONSOLE, SLOT_SERVING, ROLE_MASTER, "size" },
+		{ "shorter than said", HEAD(REQ_SHUTDOWN, 1, 0), 12, ROLE_CONSOLE, SLOT_SERVING, ROLE_MASTER,
+		  "length" },
+		{ "too long for its row", HEAD(REQ_SHUTDOWN, 2, 0), 14, ROLE_CONSOLE, SLOT_SERVING, ROLE_MASTER,
+		  "size" },
+		{ "too short for its row", HEAD(REQ_SHUTDOWN, 0, 0), 12, ROLE_CONSOLE, SLOT_SERVING, ROLE_MASTER,
+		  "size" },
 		{ "wrong answerer", HEAD(REQ_KEEPER_COMMIT, 0, 0), 12, ROLE_CONSOLE, SLOT_SERVING, ROLE_WORKER, "who" },
 		{ "nobody there", HEAD(REQ_KEEPER_COMMIT, 0, 0), 12, ROLE_CONSOLE, SLOT_SERVING, ROLE_NONE, NULL },
 		{ "flags", HEAD(REQ_RELOAD, 0, 8), 12, ROLE_CONSOLE, SLOT_SERVING, ROLE_MASTER, "flags" },
-		{ "more without reply", HEAD(REQ_RELOAD, 0, REQ_MORE), 12, ROLE_CONSOLE, SLOT_SERVING, ROLE_MASTER, "flags" },
+		{ "more without reply", HEAD(REQ_RELOAD, 0, REQ_MORE), 12, ROLE_CONSOLE, SLOT_SERVING, ROLE_MASTER,
+		  "flags" },
 		{ "answer", HEAD(REQ_KEEPER_COMMIT, 0, REQ_REPLY), 12, ROLE_KEEPER, SLOT_SERVING, ROLE_CONSOLE, NULL },
-		{ "answer by another", HEAD(REQ_KEEPER_COMMIT, 0, REQ_REPLY), 12, ROLE_WORKER, SLOT_SERVING, ROLE_CONSOLE,
-			"not asked" },
+		{ "answer by another", HEAD(REQ_KEEPER_COMMIT, 0, REQ_REPLY), 12, ROLE_WORKER, SLOT_SERVING,
+		  ROLE_CONSOLE, "not asked" },
 		{ "answer to a notice", HEAD(REQ_DRAIN, 0, REQ_REPLY), 12, ROLE_WORKER, SLOT_SERVING, ROLE_MASTER,
-			"no answer" },
+		  "no answer" },
 	};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
 		struct req_meter m = { { 0 }, { 0 } };
 		const char *got = req_violation(&table[i].head, table[i].packet, table[i].asker, table[i].state,
-			table[i].answerer, &m, USEC_PER_SEC);
+						table[i].answerer, &m, USEC_PER_SEC);
 
 		if ((got == NULL) != (table[i].want == NULL) || (got != NULL && strstr(got, table[i].want) == NULL))
 			fail_msg("%s: got \"%s\"", table[i].name, got == NULL ? "allowed" : got);
@@ -92,7 +100,8 @@ test_pace(void **state)
 	assert_non_null(req_violation(&ready, 12, ROLE_WORKER, SLOT_STARTING, ROLE_MASTER, &m, now + 9 * USEC_PER_SEC));
 	for (int i = 0; i < 10; i++)
 		assert_null(req_violation(&reload, 12, ROLE_CONSOLE, SLOT_SERVING, ROLE_MASTER, &m, now));
-	assert_non_null(req_violation(&reload, 12, ROLE_CONSOLE, SLOT_SERVING, ROLE_MASTER, &m, now + USEC_PER_SEC - 1));
+	assert_non_null(
+		req_violation(&reload, 12, ROLE_CONSOLE, SLOT_SERVING, ROLE_MASTER, &m, now + USEC_PER_SEC - 1));
 	assert_null(req_violation(&reload, 12, ROLE_CONSOLE, SLOT_SERVING, ROLE_MASTER, &m, now + USEC_PER_SEC));
 }
 
