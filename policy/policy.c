@@ -156,7 +156,7 @@ run_settle(const struct policy *p, struct policy_run *r, const struct link *l, e
 	static const char *const names[] = { "CONT", "DONE", "WAIT", "FAILED" };
 
 	if (a == ANSWER_FAILED)
-		run_refuse(p, r, l->hook.name);
+		run_refuse(p, r, l->hook.module);
 	run_trace(p, r, l, names[a]);
 	return a == ANSWER_CONT;
 }
@@ -268,6 +268,6 @@ policy_reply(struct policy_run *r, int code, struct slice text, bool disconnect)
 	r->verdict.code = code;
 	r->verdict.text = slice_of(bytes_cstr(&r->state.text), r->state.text.n);
 	r->verdict.disconnect = disconnect;
-	r->verdict.module = r->state.hook < c->n ? c->links[r->state.hook].hook.name : "";
+	r->verdict.module = r->state.hook < c->n ? c->links[r->state.hook].hook.module : "";
 	return OK;
 }

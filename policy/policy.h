@@ -186,7 +186,8 @@ enum policy_answer {
 /* A hook speaks by policy_reply and by its answer. */
 typedef enum policy_answer policy_hook_fn(struct policy_run *r, void *arg);
 struct policy_hook {
-	const char *name;   /* the module: M= in the rejectlog, "__bypass_NAME" */
+	const char *name;   /* "__bypass_NAME", traces; a script's is what it registered */
+	const char *module; /* M= in the rejectlog: "scriptlet" for all scripts */
 	const char *where;  /* "site.lua:12" for the trace; "" for C */
 	policy_hook_fn *fn;
 	void *arg;

@@ -230,7 +230,14 @@ co_close(lua_State *L)
 
 	if (nested_get(L, co) != NESTED_IDLE || is_active(co))
 		return luaL_error(L, "cannot close this coroutine");
+	/* What closing runs in co does not count as C calls of ours: Lua's own bound against a C stack that overflows is
+	 * not in force here. */
+	struct lua_host *h = lua_host_of(L);
+	if (h->closing == CLOSE_DEPTH)
+		return luaL_error(L, "too many coroutines closed inside one another");
+	h->closing++;
 	const int status = lua_resetthread(co);
+	h->closing--;
 	if (budget_spent(L))
 		return budget_raise(L);
 	if (status == LUA_OK) {

@@ -81,11 +81,34 @@ state_close(struct lua_host *h)
 
 /* --- loading ------------------------------------------------------------------------------------------------------ */
 
+/* init() of the modules that were registered since: true, or the configuration is wrong. */
+static void
+run_inits(lua_State *L)
+{
+	struct lua_host *h = lua_host_of(L);
+
+	for (unsigned i = 0; i < h->nmodules; i++) {
+		if (!h->modules[i].fresh)
+			continue;
+		h->modules[i].fresh = false;
+		lua_rawgeti(L, LUA_REGISTRYINDEX, h->modules[i].ref);
+		if (lua_getfield(L, -1, "init") == LUA_TFUNCTION) {
+			lua_insert(L, -2);
+			lua_call(L, 1, 1);
+			if (!lua_isboolean(L, -1) || !lua_toboolean(L, -1))
+				luaL_error(L, "module %s: init returned %s, not true", h->modules[i].name,
+					   luaL_typename(L, -1));
+		}
+		lua_settop(L, 0);
+	}
+}
+
 /* Stack: require, module name. */
 static int
 load_protected(lua_State *L)
 {
 	lua_call(L, 1, 0);
+	run_inits(L);
 	finalizers_run(L, 0);
 	return 0;
 }
@@ -248,6 +271,7 @@ lua_host_free(struct lua_host **hp)
 	policy_hook_remove(h->policy, task_hook);
 	state_close(h);
 	callouts_free(h);
+	bytes_fini(&h->scratch);
 	for (size_t i = 0; i < h->conf.nscripts; i++) {
 		free((void *)(uintptr_t)h->conf.scripts[i].name);
 		free((void *)(uintptr_t)h->conf.scripts[i].source);

@@ -30,6 +30,7 @@ enum {
 	MODULES_MAX = 256,    /* registered modules of all scripts */
 	TASKS_SPARE = 64,     /* coroutines kept for the next callouts */
 	TRACE_LEVELS = 12,    /* frames in the log */
+	CLOSE_DEPTH = 8,      /* coroutines closed inside one another */
 	LOG_TEXT_MAX = 4096,
 };
 #define BUDGET_SLICE (3 * USEC_PER_SEC) /* longest time for which a script may hold the loop */
@@ -86,6 +87,7 @@ struct module {
 	char *name;
 	int ref;      /* its table */
 	int self_ref; /* metatable of its per-session tables: __index is the module's table */
+	bool fresh;   /* init is still to run */
 };
 
 /* One function of a module, hanging on a phase. */
@@ -125,6 +127,8 @@ struct lua_host {
 	struct task_list waiting;
 	struct task_list spare;
 	struct bytes *load_errs;
+	struct bytes scratch;      /* for C code between two calls that can raise: so nothing is lost when one does */
+	unsigned closing;          /* coroutines being closed, one inside another */
 	struct lua_host_stats stats;
 	int spent_ref;             /* the value that a spent budget raises */
 	int guards_ref, pending_ref; /* lua_gc.c */

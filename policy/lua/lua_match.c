@@ -84,6 +84,9 @@ in_class(unsigned char c, unsigned char class)
 	case 'x':
 		yes = isxdigit(c);
 		break;
+	case 'z': /* of Lua 5.1: the NUL */
+		yes = c == '\0';
+		break;
 	default:
 		return class == c;
 	}

@@ -153,25 +153,18 @@ static int
 header_get(lua_State *L, struct policy_msg *m, struct slice name)
 {
 	struct slice rest = block_bytes(L, policy_msg_header(m));
+	struct bytes *scratch = &lua_host_of(L)->scratch;
 	struct header_field f;
 	lua_Integer n = 0;
 
 	budget_charge(L, rest.n / MSG_BYTES_A_STEP);
 	lua_newtable(L);
 	while (n < HEADER_VALUES_MAX && header_next(&rest, &f)) {
-		struct bytes value = { 0 };
-
 		if (!slice_ieq(f.name, name))
 			continue;
-		policy_words_decode(f.value, &value);
-		/* The buffer must not outlive an error: the string may be refused. */
-		luaL_Buffer b;
-		char *room = luaL_buffinitsize(L, &b, value.n + 1);
-		if (value.n > 0)
-			memcpy(room, value.p, value.n);
-		const size_t len = value.n;
-		bytes_fini(&value);
-		luaL_pushresultsize(&b, len);
+		scratch->n = 0;
+		policy_words_decode(f.value, scratch);
+		push_slice(L, slice_bytes(scratch));
 		lua_rawseti(L, -2, ++n);
 	}
 	return 1;

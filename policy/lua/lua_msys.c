@@ -19,7 +19,7 @@ module_of(lua_State *L, struct lua_host *h, const char *name)
 	if (i == h->nmodules) {
 		if (i == MODULES_MAX)
 			luaL_error(L, "msys: more than %d modules", MODULES_MAX);
-		h->modules[i] = (struct module){ mem_strdup(name), LUA_NOREF, LUA_NOREF };
+		h->modules[i] = (struct module){ .name = mem_strdup(name), .ref = LUA_NOREF, .self_ref = LUA_NOREF };
 		h->nmodules++;
 	} else if (h->modules[i].ref != LUA_NOREF) {
 		luaL_error(L, "msys: a module named %s is registered already", name);
@@ -36,6 +36,7 @@ module_bind(lua_State *L, struct module *m)
 	lua_pushvalue(L, 2);
 	lua_setfield(L, -2, "__index");
 	m->self_ref = luaL_ref(L, LUA_REGISTRYINDEX);
+	m->fresh = true;
 }
 
 /* Where the function on top begins. */
@@ -70,10 +71,67 @@ callout_of(lua_State *L, struct lua_host *h, unsigned module, enum policy_phase 
 	c->where = function_where(L);
 	h->callouts = mem_array(h->callouts, h->ncallouts + 1, sizeof(*h->callouts));
 	h->callouts[h->ncallouts++] = c;
-	const struct policy_hook hook = { h->modules[module].name, c->where, task_hook, c };
+	const struct policy_hook hook = { h->modules[module].name, "scriptlet", c->where, task_hook, c };
 	if (policy_hook_add(h->policy, phase, &hook) != OK)
 		luaL_error(L, "msys: too many hooks in phase %s", policy_phases[phase].name);
 	return c;
+}
+
+/* Other names that the API has. What decides over mail and would silently not do so is an error at load. */
+static const struct {
+	const char *name;
+	bool decides;
+} unbuilt_callouts[] = {
+	{ "core_validate_accept", true },
+	{ "core_validate_auth", true },
+	{ "validate_rcptto_list", true },
+	{ "validate_rcptto_list_final", true },
+	{ "core_final_validation2", true },
+	{ "core_post_final_validation", true },
+	{ "msg_gen_data_spool", true },
+	{ "core_pre_msg_each_rcpt", true },
+	{ "core_post_msg_each_rcpt", true },
+	{ "core_pre_esmtp_auth", true },
+	{ "core_config_get_message_routing_domain", true },
+	{ "core_config_get_domain_relay", true },
+	{ "core_pre_ec_can_relay_to", true },
+	{ "core_binding_group_choose_binding", true },
+	{ "core_post_validate_set_binding", true },
+	{ "core_get_outbound_tls_parameters", true },
+	{ "core_get_inbound_tls_parameters", true },
+	{ "core_body_modify", true },
+	{ "outbound_smtp_auth_config", true },
+	{ "core_generate_bounces", true },
+	{ "deinit", false },
+	{ "rsrc_setup", false },
+	{ "validate_dealloc", false },
+	{ "core_log_reception_v1", false },
+	{ "core_log_delivery_v1", false },
+	{ "core_log_transient_failure_v1", false },
+	{ "core_log_permanent_failure_v1", false },
+	{ "core_log_attempt_v1", false },
+	{ "core_log_rejection", false },
+	{ "core_log_error", false },
+};
+
+/* How many of them the table at 2 has. */
+static unsigned
+check_unbuilt(lua_State *L, const char *module)
+{
+	unsigned found = 0;
+
+	for (size_t i = 0; i < sizeof(unbuilt_callouts) / sizeof(unbuilt_callouts[0]); i++) {
+		const char *name = unbuilt_callouts[i].name;
+
+		if (lua_getfield(L, 2, name) == LUA_TFUNCTION) {
+			if (unbuilt_callouts[i].decides)
+				luaL_error(L, "msys: callout %s of module %s is not built yet", name, module);
+			log_warn("scriptlet", "hook %s of module %s is not built yet: it is never called", name, module);
+			found++;
+		}
+		lua_pop(L, 1);
+	}
+	return found;
 }
 
 /* registerModule(name, table) */
@@ -99,6 +157,8 @@ msys_register_module(lua_State *L)
 			lua_pop(L, 1);
 		}
 	}
+	found += check_unbuilt(L, name) + (lua_getfield(L, 2, "init") == LUA_TFUNCTION);
+	lua_pop(L, 1);
 	if (found == 0)
 		log_warn("scriptlet", "no usable methods found for module %s in registerModule call", name);
 	return 0;

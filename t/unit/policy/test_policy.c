@@ -64,7 +64,7 @@ open_fixture(struct fixture *f, struct act *acts, size_t n)
 	*f = (struct fixture){ 0 };
 	f->policy = policy_new("mx.example.test", &f->ops);
 	for (size_t i = 0; i < n; i++) {
-		const struct policy_hook hook = { names[i], "", act_hook, &acts[i] };
+		const struct policy_hook hook = { names[i], names[i], "", act_hook, &acts[i] };
 
 		assert_int_equal(policy_hook_add(f->policy, PHASE_DATA, &hook), OK);
 	}
@@ -299,7 +299,7 @@ hooks_removed(void **state)
 	assert_int_equal(policy_hook_count(f.policy, PHASE_DATA), 0);
 	assert_int_equal(policy_run(&f.run), OK);
 	assert_int_equal(f.run.verdict.kind, VERDICT_CONT);
-	const struct policy_hook hook = { "first", "", act_hook, &acts[1] };
+	const struct policy_hook hook = { "first", "module", "", act_hook, &acts[1] };
 	for (int i = 0; i < 64; i++)
 		assert_int_equal(policy_hook_add(f.policy, PHASE_DATA, &hook), OK);
 	assert_int_equal(policy_hook_add(f.policy, PHASE_DATA, &hook), ERR_FULL);

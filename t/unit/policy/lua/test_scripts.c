@@ -338,6 +338,7 @@ check_reply(const struct world *w, const char *want, const char *line)
 			 w->log.n > 0 ? w->log.p : "");
 	if (*text == '\0' && code == 421) {
 		assert_true(v->failed && v->disconnect);
+		assert_string_equal(v->module, "scriptlet");
 		assert_string_equal(v->text.p, "mx.example.test temporary issue, please retry your message later");
 	}
 }
