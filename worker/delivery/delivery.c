@@ -303,7 +303,11 @@ delivery_free(struct delivery **dp)
 void
 delivery_set_conf(struct delivery *d, struct conf *conf)
 {
+	struct dqueue *q;
+
 	d->conf = conf;
+	TAILQ_FOREACH(q, &d->queues, link)
+		q->view_of = NULL; /* a new one may stand where an old one stood */
 }
 
 void
