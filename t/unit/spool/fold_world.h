@@ -65,6 +65,8 @@ struct fw {
 	struct fw_map map, next;
 	struct fold *fold;
 	unsigned row_puts;
+	struct index_row **copies; /* all that were made: maps share them */
+	size_t copies_n;
 	enum err fail_rows; /* what reading a row answers instead */
 };
 
@@ -251,10 +253,13 @@ fw_put_row(void *arg, const struct index_row *was, const struct index_row *now)
 	w->row_puts++;
 	FW_FIND(row, rows, m->row[i]->id == id);
 	assert_int_equal(was != NULL, i < m->rows);
-	if (now != NULL)
-		FW_PUT(row, rows, index_row_dup(now));
-	else
+	if (now == NULL) {
 		FW_DEL(row, rows);
+		return OK;
+	}
+	w->copies = mem_array(w->copies, w->copies_n + 1, sizeof(w->copies[0]));
+	w->copies[w->copies_n] = index_row_dup(now);
+	FW_PUT(row, rows, w->copies[w->copies_n++]);
 	return OK;
 }
 
@@ -482,7 +487,7 @@ fw_commit(struct fw *w)
 
 	w->next = w->map;
 	assert_int_equal(fold_commit(w->fold, &meta), OK);
-	w->map = w->next; /* row copies of earlier commits are left to the test's end */
+	w->map = w->next;
 	fold_committed(w->fold);
 	assert_int_equal(fw_difference(w), 0);
 }
@@ -509,6 +514,9 @@ static inline void
 fw_end(struct fw *w)
 {
 	fold_free(&w->fold);
+	for (size_t i = 0; i < w->copies_n; i++)
+		free(w->copies[i]);
+	free(w->copies);
 }
 
 /* ---- the map as text ---- */
