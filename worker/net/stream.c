@@ -12,11 +12,11 @@
 
 #include "shm/base/log.h"
 #include "shm/base/mem.h"
+#include "worker/net/outq.h"
 
 enum {
 	READ_BYTES = 64 * 1024, /* the shared buffer */
-	CHUNK_BYTES = 2048,     /* smallest piece that copied output is gathered in */
-	CHUNKS_A_WRITE = 32,
+	PIECES_A_WRITE = 32,
 	LINGER_SECONDS = 5,
 };
 
@@ -24,16 +24,6 @@ enum {
 struct transport {
 	ssize_t (*read)(struct stream *s, void *p, size_t n);
 	ssize_t (*writev)(struct stream *s, const struct iovec *v, int n);
-};
-
-/* A piece of output: our own bytes behind it (cap > 0), or borrowed ones. */
-struct chunk {
-	TAILQ_ENTRY(chunk) link;
-	struct slice left; /* not yet written */
-	size_t cap;        /* of data; 0: borrowed */
-	void (*release)(void *arg);
-	void *arg;
-	char data[];
 };
 
 struct stream {
@@ -46,8 +36,7 @@ struct stream {
 	struct ev_timer linger;
 	struct slice in;          /* unconsumed: in the shared buffer while its callback runs, else in kept */
 	struct bytes kept;
-	TAILQ_HEAD(chunks, chunk) out;
-	size_t pending;
+	struct outq out;
 	int error;
 	bool connecting, held, ended, eof_told, error_told, announce, drained_due, closed, finishing, unwritable;
 };
@@ -89,7 +78,7 @@ stream_make(struct loop *l, int fd, bool connecting, stream_fn *fn, void *arg)
 	s->fn = fn;
 	s->arg = arg;
 	s->connecting = connecting;
-	TAILQ_INIT(&s->out);
+	outq_init(&s->out);
 	/* We gather output ourselves, one write a turn; waiting for acknowledgements would only add delay. Fails on
 	 * sockets that are not TCP, which is fine. */
 	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
@@ -143,30 +132,10 @@ out:
 }
 
 static void
-chunk_free(struct chunk *c)
-{
-	if (c->release != NULL)
-		c->release(c->arg);
-	free(c);
-}
-
-static void
-drop_output(struct stream *s)
-{
-	struct chunk *c;
-
-	while ((c = TAILQ_FIRST(&s->out)) != NULL) {
-		TAILQ_REMOVE(&s->out, c, link);
-		chunk_free(c);
-	}
-	s->pending = 0;
-}
-
-static void
 stream_destroy(struct stream *s)
 {
 	loop_later_cancel(s->loop, &s->later);
-	drop_output(s);
+	outq_drop(&s->out);
 	bytes_fini(&s->kept);
 	free(s);
 }
@@ -183,7 +152,7 @@ shut(struct stream *s)
 	if (s->finishing)
 		lingering--;
 	s->closed = true;
-	drop_output(s);
+	outq_drop(&s->out);
 	loop_later(s->loop, &s->later, stream_on_later, s);
 }
 
@@ -376,46 +345,13 @@ stream_ended(const struct stream *s)
 
 /* Writing. */
 
-static void
-wrote(struct stream *s, size_t n)
-{
-	struct chunk *c;
-
-	s->pending -= n;
-	while ((c = TAILQ_FIRST(&s->out)) != NULL && n >= c->left.n) {
-		n -= c->left.n;
-		TAILQ_REMOVE(&s->out, c, link);
-		chunk_free(c);
-	}
-	if (c != NULL) {
-		c->left.p += n;
-		c->left.n -= n;
-	}
-}
-
-static int
-gather(const struct stream *s, struct iovec v[CHUNKS_A_WRITE])
-{
-	struct chunk *c;
-	int n = 0;
-
-	TAILQ_FOREACH(c, &s->out, link) {
-		if (n == CHUNKS_A_WRITE)
-			break;
-		v[n].iov_base = (void *)(uintptr_t)c->left.p;
-		v[n].iov_len = c->left.n;
-		n++;
-	}
-	return n;
-}
-
 void
 stream_flush(struct stream *s)
 {
-	struct iovec v[CHUNKS_A_WRITE];
+	struct iovec v[PIECES_A_WRITE];
 
-	while (s->pending > 0 && !s->connecting && !s->closed && s->error == 0) {
-		ssize_t n = s->transport->writev(s, v, gather(s, v));
+	while (s->out.pending > 0 && !s->connecting && !s->closed && s->error == 0) {
+		ssize_t n = s->transport->writev(s, v, outq_gather(&s->out, v, PIECES_A_WRITE));
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -424,13 +360,13 @@ stream_flush(struct stream *s)
 		if (n < 0) {
 			/* Told from the loop, never from inside a call of the owner's. */
 			s->error = errno;
-			drop_output(s);
+			outq_drop(&s->out);
 			loop_later(s->loop, &s->later, stream_on_later, s);
 			return;
 		}
-		wrote(s, (size_t)n);
+		outq_taken(&s->out, (size_t)n);
 	}
-	s->unwritable = s->pending > 0;
+	s->unwritable = s->out.pending > 0;
 	watch(s);
 }
 
@@ -445,22 +381,9 @@ will_flush(struct stream *s)
 void
 stream_write(struct stream *s, struct slice bytes)
 {
-	struct chunk *c = TAILQ_LAST(&s->out, chunks);
-	size_t used;
-
 	if (bytes.n == 0 || s->error != 0 || s->closed)
 		return;
-	used = c != NULL && c->cap != 0 ? (size_t)(c->left.p - c->data) + c->left.n : 0;
-	if (c == NULL || c->cap - used < bytes.n || c->cap == 0) {
-		size_t cap = bytes.n > CHUNK_BYTES ? bytes.n : CHUNK_BYTES;
-		c = mem_alloc(sizeof *c + cap);
-		*c = (struct chunk){ .left = { c->data, 0 }, .cap = cap };
-		TAILQ_INSERT_TAIL(&s->out, c, link);
-		used = 0;
-	}
-	memcpy(c->data + used, bytes.p, bytes.n);
-	c->left.n += bytes.n;
-	s->pending += bytes.n;
+	outq_copy(&s->out, bytes);
 	will_flush(s);
 }
 
@@ -489,26 +412,19 @@ stream_writef(struct stream *s, const char *fmt, ...)
 void
 stream_borrow(struct stream *s, struct slice bytes, void (*release)(void *arg), void *arg)
 {
-	struct chunk *c;
-
 	if (bytes.n == 0 || s->error != 0 || s->closed) {
 		if (release != NULL)
 			release(arg);
 		return;
 	}
-	c = mem_zalloc(sizeof *c);
-	c->left = bytes;
-	c->release = release;
-	c->arg = arg;
-	TAILQ_INSERT_TAIL(&s->out, c, link);
-	s->pending += bytes.n;
+	outq_borrow(&s->out, bytes, release, arg);
 	will_flush(s);
 }
 
 size_t
 stream_pending(const struct stream *s)
 {
-	return s->pending;
+	return s->out.pending;
 }
 
 int
@@ -530,7 +446,7 @@ static void
 fail(struct stream *s, int error)
 {
 	s->error = error;
-	drop_output(s);
+	outq_drop(&s->out);
 	/* epoll would report the broken connection in every turn until the owner closes. */
 	loop_io_del(s->loop, &s->io);
 	if (s->finishing) {
@@ -557,7 +473,7 @@ connected(struct stream *s)
 	s->unwritable = false;
 	watch(s);
 	tell(s, STREAM_CONNECTED);
-	if (!s->closed && s->pending > 0)
+	if (!s->closed && s->out.pending > 0)
 		loop_later(s->loop, &s->later, stream_on_later, s);
 }
 
@@ -565,7 +481,7 @@ static void
 flush_and_tell(struct stream *s)
 {
 	stream_flush(s);
-	if (s->error != 0 || s->pending > 0 || s->connecting || s->closed || !s->drained_due)
+	if (s->error != 0 || s->out.pending > 0 || s->connecting || s->closed || !s->drained_due)
 		return;
 	s->drained_due = false;
 	if (!s->finishing)
@@ -595,7 +511,7 @@ stream_on_later(void *arg)
 		s->announce = false;
 		deliver_input(s, true);
 		watch(s);
-		if (!s->closed && s->pending > 0)
+		if (!s->closed && s->out.pending > 0)
 			will_flush(s);
 	}
 }
@@ -626,6 +542,6 @@ stream_on_io(struct ev_io *io, uint32_t events, void *arg)
 		(void)getsockopt(s->io.fd, SOL_SOCKET, SO_ERROR, &error, &n);
 		fail(s, error != 0 ? error : EPIPE);
 	}
-	if (s->finishing && s->ended && s->pending == 0 && !s->closed)
+	if (s->finishing && s->ended && s->out.pending == 0 && !s->closed)
 		shut(s);
 }

@@ -86,7 +86,7 @@ each_is_over(struct esmtp *s)
 			refused = &t->rcpts[i];
 			n++;
 		}
-	if (n == t->n) {
+	if (refused != NULL && n == t->n) {
 		esmtp_judge_reply(s, refused->code, refused->text);
 		return;
 	}
