@@ -82,8 +82,8 @@ $(O)/$(basename $(1)): $(O)/obj/$(basename $(1)).o $(foreach d,$(call below,$(pa
 endef
 $(foreach t,$(UNIT_SRC),$(eval $(call unit,$(t))))
 
-# Benches of one floor in C: make build/t/bench/journal_bench
-$(O)/t/bench/%: $(O)/obj/t/bench/%.o $(call lib,spool) $(call lib,spool/format) $(call lib,shm) $(call lib,shm/base)
+# Benches of one floor in C: make build/t/bench/journal_bench, policy_bench
+$(O)/t/bench/%: $(O)/obj/t/bench/%.o $(foreach d,$(call below,policy/lua),$(call lib,$(d)))
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $< -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(LIBS)

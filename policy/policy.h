@@ -1,12 +1,13 @@
 /* policy.h - the phases of a message's reception, the hooks that hang on them, and what they decide
  * A phase is a row of one table. Hooks (C modules, scripts) hang on a phase in the order in which they were added. Who
- * receives or makes a message fills a struct policy_run and calls policy_run: the verdict is there at once (OK) or later
- * (ERR_AGAIN, then r->done is called from the loop, never before policy_run has returned). A run that waits is cancelled with
- * policy_cancel; nothing of it is called afterwards.
+ * receives or makes a message fills a struct policy_run and calls policy_run: the verdict is there at once (OK) or
+ * later (ERR_AGAIN, then r->done is called from the loop, never before policy_run has returned). A run that waits is
+ * cancelled with policy_cancel; nothing of it is called afterwards.
  *
- * The rule that holds the roof up: no error path ends in accepting mail. A hook that fails, overruns its budget, returns
- * what its phase does not allow or asks for what is not built gives the verdict 421 "HOST temporary issue, please retry
- * your message later", with module set to the hook's module for the rejectlog and the reason in the paniclog.
+ * The rule that holds the roof up: no error path ends in accepting mail. A hook that fails, overruns its budget,
+ * returns what its phase does not allow or asks for what is not built gives the verdict 421 "HOST temporary issue,
+ * please retry your message later", with module set to the hook's module for the rejectlog and the reason in the
+ * paniclog.
  *
  * Order for SMTP: connect, ehlo, mailfrom, rcptto (each), data, data_spool, then per recipient (policy_msg_clone)
  * data_spool_each_rcpt, set_binding, final_validation. Internal messages: set_binding, final_validation.
@@ -69,8 +70,8 @@ enum policy_result {
 };
 
 struct policy_phase_row {
-	const char *name;    /* "data_spool_each_rcpt": traces, logs */
-	const char *callout; /* "validate_data_spool_each_rcpt": the name of the function in scripts */
+	const char *name;              /* "data_spool_each_rcpt": traces, logs */
+	const char *callout;           /* "validate_data_spool_each_rcpt": the name of the function in scripts */
 	uint8_t params[POLICY_PARAMS]; /* enum policy_param, PARAM_END behind the last */
 	unsigned may;                  /* enum policy_may */
 	unsigned results;              /* enum policy_result */
@@ -87,13 +88,13 @@ enum policy_verdict_kind {
 };
 struct policy_verdict {
 	enum policy_verdict_kind kind;
-	int code;            /* 200..599, with VERDICT_REPLY */
-	struct slice text;   /* behind the code, enhanced code included where the script gave one; no line breaks */
-	bool disconnect;     /* close after the reply (code is 4xx or 5xx then) */
-	bool failed;         /* our own refusal after an error of a hook: in the phases of one recipient it refuses the
-	                      * whole transaction, for nothing may be said about a message that was not judged */
-	const char *module;  /* who decided, for M=; "" when nobody did */
-	unsigned tarpit;     /* seconds by which this reply is to be delayed */
+	int code;           /* 200..599, with VERDICT_REPLY */
+	struct slice text;  /* behind the code, enhanced code included where the script gave one; no line breaks */
+	bool disconnect;    /* close after the reply (code is 4xx or 5xx then) */
+	bool failed;        /* our own refusal after an error of a hook: in the phases of one recipient it refuses the
+			     * whole transaction, for nothing may be said about a message that was not judged */
+	const char *module; /* who decided, for M=; "" when nobody did */
+	unsigned tarpit;    /* seconds by which this reply is to be delayed */
 };
 static inline bool
 policy_verdict_refuses(const struct policy_verdict *v)
@@ -107,7 +108,7 @@ struct policy_run {
 	enum policy_phase phase;
 	struct policy_session *session;
 	struct policy_msg *msg; /* from mailfrom on; NULL in connect and ehlo */
-	struct slice str;       /* ehlo: the name given; mailfrom, rcptto: the bare address. Borrowed until it is over */
+	struct slice str; /* ehlo: the name given; mailfrom, rcptto: the bare address. Borrowed until it is over */
 	void (*done)(struct policy_run *r, void *arg);
 	void *arg;
 
@@ -115,11 +116,11 @@ struct policy_run {
 
 	/* policy's own */
 	struct policy_run_state {
-		size_t hook;          /* index of the hook that runs or is next */
-		bool running;         /* between policy_run and the end */
-		bool in_hook;         /* a hook's function is on the C stack */
-		bool waits;           /* a hook has answered ANSWER_WAIT: the end is told by done */
-		usec_t started;       /* of this hook, for the trace */
+		size_t hook;    /* index of the hook that runs or is next */
+		bool running;   /* between policy_run and the end */
+		bool in_hook;   /* a hook's function is on the C stack */
+		bool waits;     /* a hook has answered ANSWER_WAIT: the end is told by done */
+		usec_t started; /* of this hook, for the trace */
 		void (*cancel)(struct policy_run *r, void *arg);
 		void *cancel_arg;
 		struct bytes text;
@@ -203,8 +204,8 @@ void policy_hook_remove(struct policy *p, policy_hook_fn *fn);
 void policy_waits(struct policy_run *r, void (*cancel)(struct policy_run *r, void *arg), void *arg);
 /* Ends the waiting of r's hook: CONT, DONE or FAILED. Not from inside the hook's function. */
 void policy_answer(struct policy_run *r, enum policy_answer a);
-/* Sets the verdict's reply; the last one counts. ERR_RANGE: no code between 200 and 599, or disconnect with 2xx or 3xx. Line breaks
- * in text become spaces. */
+/* Sets the verdict's reply; the last one counts. ERR_RANGE: no code between 200 and 599, or disconnect with 2xx or 3xx.
+ * Line breaks in text become spaces. */
 enum err policy_reply(struct policy_run *r, int code, struct slice text, bool disconnect);
 
 /* --- one policy ----------------------------------------------------------------------------------------------- */

@@ -76,9 +76,9 @@ policy_bundle_add(struct policy_bundle *b, const char *name, const char *path, s
 		b->cap = b->cap == 0 ? 16 : b->cap * 2;
 		b->scripts = mem_array(b->scripts, b->cap, sizeof(b->scripts[0]));
 	}
-	b->scripts[b->n++] = (struct policy_script){
-		.name = mem_strdup(name), .path = mem_strdup(path), .text = slice_of(slice_dup(text), text.n)
-	};
+	b->scripts[b->n++] = (struct policy_script){ .name = mem_strdup(name),
+						     .path = mem_strdup(path),
+						     .text = slice_of(slice_dup(text), text.n) };
 	b->bytes += text.n;
 	return OK;
 }

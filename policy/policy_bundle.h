@@ -1,7 +1,7 @@
 /* policy_bundle.h - the texts of all scripts, read before the root directory changes
  * The master reads every *.lua below the search directories once and hands the bundle down with the fork; `source` of a
- * script stanza and `require` are served from it, by module name: "a.b", "a/b" and the file a/b.lua are the same. An earlier
- * directory wins. Nothing is compiled here. Bounded: POLICY_BUNDLE_*. Owner: the generation. */
+ * script stanza and `require` are served from it, by module name: "a.b", "a/b" and the file a/b.lua are the same. An
+ * earlier directory wins. Nothing is compiled here. Bounded: POLICY_BUNDLE_*. Owner: the generation. */
 #ifndef POLICY_POLICY_BUNDLE_H
 #define POLICY_POLICY_BUNDLE_H
 

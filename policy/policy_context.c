@@ -21,7 +21,7 @@ struct policy_dict {
 	struct entry {
 		uint32_t hash;
 		struct pair *pair;
-	} *entries;
+	} * entries;
 };
 
 static uint32_t

@@ -12,7 +12,7 @@ struct policy_msg {
 	uint8_t priority;
 	msgid_t id, batch, conn;
 	usec_t received_at;
-	struct policy_block *header, *body; /* never NULL */
+	struct policy_block *header, *body;               /* never NULL */
 	struct policy_context conn_context, mess_context; /* a clone's own */
 	/* Texts; NULL is empty. */
 	char *sender, *rcpt, *binding, *routing_domain, *why;

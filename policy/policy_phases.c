@@ -37,7 +37,8 @@ const struct policy_phase_row policy_phases[PHASE_MAX] = {
 	[PHASE_EACH_RCPT] = { .name = "data_spool_each_rcpt",
 			      .callout = "validate_data_spool_each_rcpt",
 			      .params = { PARAM_MSG, PARAM_AC, PARAM_VCTX },
-			      .may = MAY_CODE | MAY_SENDER | MAY_RCPT | MAY_CONTENT | MAY_READ | MAY_DISCARD | MAY_ROUTE,
+			      .may = MAY_CODE | MAY_SENDER | MAY_RCPT | MAY_CONTENT | MAY_READ | MAY_DISCARD |
+				     MAY_ROUTE,
 			      .results = ANSWERS },
 	/* The reply, the content and the discarding of a message are decided before it is given a way out. */
 	[PHASE_SET_BINDING] = { .name = "set_binding",

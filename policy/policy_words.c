@@ -2,7 +2,10 @@
 
 #include "spool/format/header.h"
 
-enum { WORD_BYTES = 45 /* of UTF-8 in one encoded word: 60 in base64, 75 at most with its frame */, LINE_MAX_BYTES = 900 };
+enum {
+	WORD_BYTES = 45 /* of UTF-8 in one encoded word: 60 in base64, 75 at most with its frame */,
+	LINE_MAX_BYTES = 900
+};
 
 enum charset { CHARSET_UTF8, CHARSET_LATIN1, CHARSET_LATIN9, CHARSET_CP1252, CHARSET_UNKNOWN };
 
@@ -13,9 +16,9 @@ charset_of(struct slice name)
 		struct slice name;
 		enum charset charset;
 	} rows[] = {
-		{ { "utf-8", 5 }, CHARSET_UTF8 },	  { { "utf8", 4 }, CHARSET_UTF8 },
-		{ { "us-ascii", 8 }, CHARSET_UTF8 },	  { { "ascii", 5 }, CHARSET_UTF8 },
-		{ { "iso-8859-1", 10 }, CHARSET_LATIN1 }, { { "latin1", 6 }, CHARSET_LATIN1 },
+		{ { "utf-8", 5 }, CHARSET_UTF8 },          { { "utf8", 4 }, CHARSET_UTF8 },
+		{ { "us-ascii", 8 }, CHARSET_UTF8 },       { { "ascii", 5 }, CHARSET_UTF8 },
+		{ { "iso-8859-1", 10 }, CHARSET_LATIN1 },  { { "latin1", 6 }, CHARSET_LATIN1 },
 		{ { "iso-8859-15", 11 }, CHARSET_LATIN9 }, { { "windows-1252", 12 }, CHARSET_CP1252 },
 		{ { "cp1252", 6 }, CHARSET_CP1252 },
 	};
@@ -54,7 +57,7 @@ codepoint(enum charset charset, unsigned char c)
 		unsigned char from;
 		unsigned short to;
 	} latin9[] = { { 0xa4, 0x20ac }, { 0xa6, 0x160 }, { 0xa8, 0x161 }, { 0xb4, 0x17d },
-		       { 0xb8, 0x17e },	 { 0xbc, 0x152 }, { 0xbd, 0x153 }, { 0xbe, 0x178 } };
+		       { 0xb8, 0x17e },  { 0xbc, 0x152 }, { 0xbd, 0x153 }, { 0xbe, 0x178 } };
 
 	if (charset == CHARSET_CP1252 && c >= 0x80 && c < 0xa0)
 		return cp1252[c - 0x80];

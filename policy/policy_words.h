@@ -1,6 +1,6 @@
 /* policy_words.h - header text as people read it: RFC 2047 encoded words to UTF-8 and back
- * Pure. Charsets known: UTF-8, US-ASCII, ISO-8859-1, ISO-8859-15, Windows-1252; a word in another one, or a broken one, stays as it
- * was written. */
+ * Pure. Charsets known: UTF-8, US-ASCII, ISO-8859-1, ISO-8859-15, Windows-1252; a word in another one, or a broken one,
+ * stays as it was written. */
 #ifndef POLICY_POLICY_WORDS_H
 #define POLICY_POLICY_WORDS_H
 

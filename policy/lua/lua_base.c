@@ -6,7 +6,8 @@
 #include "policy/lua/lua_int.h"
 #include "shm/base/log.h"
 
-/* --- pcall: once the budget is spent there is nothing to go on with ------------------------------------------------- */
+/* --- pcall: once the budget is spent there is nothing to go on with -------------------------------------------------
+ */
 
 static int
 pcall_end(lua_State *L, int status, int first)
@@ -36,8 +37,8 @@ base_pcall(lua_State *L)
 	return pcall_end(L, lua_pcallk(L, lua_gettop(L) - 2, LUA_MULTRET, 0, 0, pcall_k), 0);
 }
 
-/* Message handler around a script's: that one is not called any more when the budget is spent, for the hook that ended it
- * may still be on the stack, and hooks with it off. */
+/* Message handler around a script's: that one is not called any more when the budget is spent, for the hook that ended
+ * it may still be on the stack, and hooks with it off. */
 static int
 handler(lua_State *L)
 {
@@ -87,7 +88,8 @@ base_print(lua_State *L)
 	return 0;
 }
 
-/* --- loading code -------------------------------------------------------------------------------------------------- */
+/* --- loading code --------------------------------------------------------------------------------------------------
+ */
 
 /* load(chunk [, name [, mode [, env]]]): source text only, bytecode could break the state. */
 static int

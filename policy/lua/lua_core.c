@@ -85,10 +85,24 @@ static const luaL_Reg functions[] = {
 };
 
 static const char *const unbuilt[] = {
-	"config_get_binding_group_size", "config_get_binding_id_from_name", "config_get_binding_name_from_id",
-	"dict_add_key_value", "dict_key_delete", "dict_stringprint", "dict_iter2", "dict_next", "dict_iter2_free",
-	"dns_get_domain", "ec_message_context_firstkey", "ec_message_context_nextkey", "ec_message_new",
-	"ec_sockaddr_family", "io_wrapper_open", "mail_queue_delay_domain", "scheduler_for_domain", "stringwrite",
+	"config_get_binding_group_size",
+	"config_get_binding_id_from_name",
+	"config_get_binding_name_from_id",
+	"dict_add_key_value",
+	"dict_key_delete",
+	"dict_stringprint",
+	"dict_iter2",
+	"dict_next",
+	"dict_iter2_free",
+	"dns_get_domain",
+	"ec_message_context_firstkey",
+	"ec_message_context_nextkey",
+	"ec_message_new",
+	"ec_sockaddr_family",
+	"io_wrapper_open",
+	"mail_queue_delay_domain",
+	"scheduler_for_domain",
+	"stringwrite",
 };
 
 /* msg_methods under the C spelling: ec_message_context_get(msg, ...) is msg:context_get(...). */

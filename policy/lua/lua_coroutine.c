@@ -1,7 +1,8 @@
 /* lua_coroutine.c - coroutines inside callouts
  * A script's own coroutine is watched by the same budget; when the budget is spent in it, the error goes on through
- * everyone who resumed it. A function that waits (msys.dnsLookup) inside one suspends the whole chain up to the driver, which later wakes it
- * from the outside in. Nobody else may touch a coroutine that waits so, nor the driver's own ones. */
+ * everyone who resumed it. A function that waits (msys.dnsLookup) inside one suspends the whole chain up to the driver,
+ * which later wakes it from the outside in. Nobody else may touch a coroutine that waits so, nor the driver's own ones.
+ */
 #include "policy/lua/lua_int.h"
 
 /* In the registry, by thread: absent for the driver's coroutines. */
@@ -215,8 +216,7 @@ co_wrap(lua_State *L)
 	return 1;
 }
 
-static int
-co_yield(lua_State *L)
+static int co_yield (lua_State *L)
 {
 	if (nested_get(L, L) == NESTED_NOT)
 		return luaL_error(L, "attempt to yield from outside a coroutine");
@@ -230,8 +230,8 @@ co_close(lua_State *L)
 
 	if (nested_get(L, co) != NESTED_IDLE || is_active(co))
 		return luaL_error(L, "cannot close this coroutine");
-	/* What closing runs in co does not count as C calls of ours: Lua's own bound against a C stack that overflows is
-	 * not in force here. */
+	/* What closing runs in co does not count as C calls of ours: Lua's own bound against a C stack that overflows
+	 * is not in force here. */
 	struct lua_host *h = lua_host_of(L);
 	if (h->closing == CLOSE_DEPTH)
 		return luaL_error(L, "too many coroutines closed inside one another");
@@ -251,7 +251,7 @@ co_close(lua_State *L)
 
 static const luaL_Reg functions[] = {
 	{ "create", co_create }, { "resume", co_resume }, { "wrap", co_wrap },
-	{ "yield", co_yield },   { "close", co_close },	  { NULL, NULL },
+	{ "yield", co_yield },   { "close", co_close },   { NULL, NULL },
 };
 
 void

@@ -2,9 +2,9 @@
  * Lua runs a __gc function inside whatever allocation triggers it, with hooks off: one that loops could never be
  * stopped. So no object of a script is ever marked for Lua's own finalization: setmetatable shows Lua the metatable
  * without its __gc, and hangs a guard on the object instead, a userdata of ours that is collected together with it
- * (weak-keyed table object -> guard, guard -> object: an ephemeron). The guard's own finalizer, in C, only puts it in a list. What is
- * in the list runs as ordinary script code: at the end of the callout that made the object, under that callout's budget, or
- * later between callouts, under a budget of its own. */
+ * (weak-keyed table object -> guard, guard -> object: an ephemeron). The guard's own finalizer, in C, only puts it in a
+ * list. What is in the list runs as ordinary script code: at the end of the callout that made the object, under that
+ * callout's budget, or later between callouts, under a budget of its own. */
 #include "policy/lua/lua_int.h"
 #include "shm/base/log.h"
 

@@ -1,7 +1,7 @@
 /* lua_handle.c - userdata for session and message, and what all their methods share
  * A userdata holds a handle, not the object: when the session or message goes, the handle is emptied, and a script that
- * kept it gets an error. Each object has one userdata a state, found by the object's attachment, so a callout that sees an
- * object again makes nothing. */
+ * kept it gets an error. Each object has one userdata a state, found by the object's attachment, so a callout that sees
+ * an object again makes nothing. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -209,7 +209,8 @@ push_slice(lua_State *L, struct slice s)
 	lua_pushlstring(L, s.n == 0 ? "" : s.p, s.n);
 }
 
-/* --- classes ------------------------------------------------------------------------------------------------------- */
+/* --- classes -------------------------------------------------------------------------------------------------------
+ */
 
 /* Upvalues: methods, field function or nil. Stack: object, key. */
 static int
@@ -279,7 +280,8 @@ handles_open(lua_State *L)
 		class_open(L, &defs[i]);
 }
 
-/* --- dictionaries -------------------------------------------------------------------------------------------------- */
+/* --- dictionaries --------------------------------------------------------------------------------------------------
+ */
 
 struct policy_context *
 context_select(lua_State *L, int arg, struct policy_context *conn, struct policy_context *mess)
@@ -338,5 +340,6 @@ context_store(lua_State *L, struct policy_context *c, struct slice key, int valu
 		value = check_text(L, value_arg);
 	budget_charge(L, policy_context_count(c) / 8 + value.n / 64);
 	if (policy_context_set(c, key, value) != OK)
-		luaL_error(L, "msys: the context is full (%d keys, %d bytes)", POLICY_CONTEXT_KEYS, POLICY_CONTEXT_BYTES);
+		luaL_error(L, "msys: the context is full (%d keys, %d bytes)", POLICY_CONTEXT_KEYS,
+			   POLICY_CONTEXT_BYTES);
 }

@@ -6,7 +6,7 @@
 #include "shm/base/mem.h"
 
 enum {
-	LOAD_FACTOR = 100,                    /* loading a script may take so many times what a callout may */
+	LOAD_FACTOR = 100, /* loading a script may take so many times what a callout may */
 	STATE_MEMORY_LEAST = 256 << 20,
 	STATE_MEMORY_FACTOR = 16,
 };
@@ -128,7 +128,7 @@ load_on_error(lua_State *L)
 static void
 load_report(struct lua_host *h, const struct lua_host_script *s, const struct budget *b)
 {
-	const char *what = b->spent != SPENT_NOT ? budget_spent_text(b->spent)
+	const char *what = b->spent != SPENT_NOT               ? budget_spent_text(b->spent)
 			   : lua_type(h->L, -1) == LUA_TSTRING ? lua_tostring(h->L, -1)
 							       : "error object is no string";
 	struct slice rest = slice_bytes(&b->trace);
@@ -209,7 +209,8 @@ lua_host_renew(struct lua_host *h)
 	load_all(h);
 }
 
-/* --- the host ------------------------------------------------------------------------------------------------------ */
+/* --- the host ------------------------------------------------------------------------------------------------------
+ */
 
 static void
 copy_conf(struct lua_host *h, const struct lua_host_conf *conf)

@@ -1,8 +1,8 @@
 /* lua_int.h - what the files of policy/lua share; the only place, with its siblings, that sees Lua's headers
  * Files: lua_host (one state, loading), lua_budget (allocator, count hook, charging), lua_task (coroutines and the one
- * driver that resumes them), lua_base, lua_coroutine, lua_string, lua_library (what of the standard library scripts see),
- * lua_match (patterns, pure), lua_gc (finalizers of scripts), lua_handle (userdata for session and message), lua_vctx,
- * lua_ac, lua_msg, lua_ecstring, lua_core, lua_msys (the msys API).
+ * driver that resumes them), lua_base, lua_coroutine, lua_string, lua_library (what of the standard library scripts
+ * see), lua_match (patterns, pure), lua_gc (finalizers of scripts), lua_handle (userdata for session and message),
+ * lua_vctx, lua_ac, lua_msg, lua_ecstring, lua_core, lua_msys (the msys API).
  *
  * Facts of Lua 5.4.4 that this code rests on:
  * - A hook is per thread and is off while a hook or a finalizer runs. An error raised in a hook leaves it off in that
@@ -26,11 +26,11 @@
 #include "policy/policy_int.h"
 
 enum {
-	BUDGET_COUNT = 100,   /* instructions between two looks at the budget */
-	MODULES_MAX = 256,    /* registered modules of all scripts */
-	TASKS_SPARE = 64,     /* coroutines kept for the next callouts */
-	TRACE_LEVELS = 12,    /* frames in the log */
-	CLOSE_DEPTH = 8,      /* coroutines closed inside one another */
+	BUDGET_COUNT = 100, /* instructions between two looks at the budget */
+	MODULES_MAX = 256,  /* registered modules of all scripts */
+	TASKS_SPARE = 64,   /* coroutines kept for the next callouts */
+	TRACE_LEVELS = 12,  /* frames in the log */
+	CLOSE_DEPTH = 8,    /* coroutines closed inside one another */
 	LOG_TEXT_MAX = 4096,
 };
 #define BUDGET_SLICE (3 * USEC_PER_SEC) /* longest time for which a script may hold the loop */
@@ -47,7 +47,7 @@ enum spent {
 };
 
 struct budget {
-	int64_t steps;      /* left */
+	int64_t steps; /* left */
 	size_t max_memory;
 	size_t held;        /* what earlier slices of this callout still hold, at most */
 	size_t base;        /* bytes of the state when this slice began, or less when others' garbage went since */
@@ -114,12 +114,12 @@ struct lua_host {
 	size_t used;               /* bytes of the state */
 	size_t loaded;             /* of these after loading */
 	size_t ceiling;
-	struct budget *budget;     /* charged now; NULL: nobody's */
-	struct task *task;         /* running now; NULL: loading, or outside */
-	uint64_t serial;           /* of the callout that runs or ran last */
+	struct budget *budget; /* charged now; NULL: nobody's */
+	struct task *task;     /* running now; NULL: loading, or outside */
+	uint64_t serial;       /* of the callout that runs or ran last */
 	bool loading;
-	bool worn;                 /* the ceiling was hit: the next callout begins with a new state */
-	uint64_t generation;       /* of the state: what was made in an earlier one is dead */
+	bool worn;           /* the ceiling was hit: the next callout begins with a new state */
+	uint64_t generation; /* of the state: what was made in an earlier one is dead */
 	struct module modules[MODULES_MAX];
 	unsigned nmodules;
 	struct callout **callouts;
@@ -127,10 +127,10 @@ struct lua_host {
 	struct task_list waiting;
 	struct task_list spare;
 	struct bytes *load_errs;
-	struct bytes scratch;      /* for C code between two calls that can raise: so nothing is lost when one does */
-	unsigned closing;          /* coroutines being closed, one inside another */
+	struct bytes scratch; /* for C code between two calls that can raise: so nothing is lost when one does */
+	unsigned closing;     /* coroutines being closed, one inside another */
 	struct lua_host_stats stats;
-	int spent_ref;             /* the value that a spent budget raises */
+	int spent_ref;               /* the value that a spent budget raises */
 	int guards_ref, pending_ref; /* lua_gc.c */
 	size_t npending;
 };
@@ -209,8 +209,8 @@ bool finalizers_next(lua_State *L);
 #define CLASS_MSG      "msys.core:_ec_message"
 #define CLASS_ECSTRING "msys.core:_ec_string"
 
-/* Makes the class's metatable: methods by name, `fields` (may be NULL) answers what is no method, set (may be NULL) takes
- * assignments. Names in `unbuilt` (NULL-terminated, may be NULL) raise when called. */
+/* Makes the class's metatable: methods by name, `fields` (may be NULL) answers what is no method, set (may be NULL)
+ * takes assignments. Names in `unbuilt` (NULL-terminated, may be NULL) raise when called. */
 struct class_def {
 	const char *name;
 	const luaL_Reg *methods;

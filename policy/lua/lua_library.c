@@ -1,7 +1,7 @@
 /* lua_library.c - what scripts see of table, math, utf8, os and debug
  * A C function runs between two looks at the budget, so each whose time grows with its arguments is charged for them
- * first: rows name function and cost. What could reach the machine (files, processes, the environment) or take the budget's hook away is
- * not there. */
+ * first: rows name function and cost. What could reach the machine (files, processes, the environment) or take the
+ * budget's hook away is not there. */
 #include <string.h>
 
 #include "policy/lua/lua_int.h"
@@ -94,17 +94,17 @@ static const struct charged {
 	const char *library, *function;
 	cost_fn *cost;
 } charged[] = {
-	{ "string", "byte", cost_bytes },   { "string", "format", cost_text }, { "string", "pack", cost_text },
-	{ "string", "packsize", cost_text }, { "string", "unpack", cost_text }, { "string", "upper", cost_text },
-	{ "string", "lower", cost_text },   { "string", "reverse", cost_text }, { "utf8", "len", cost_text },
-	{ "utf8", "codepoint", cost_text }, { "utf8", "offset", cost_text },   { "table", "concat", cost_concat },
-	{ "table", "unpack", cost_unpack }, { "table", "insert", cost_insert }, { "table", "remove", cost_shift },
-	{ "table", "move", cost_move },     { "table", "sort", cost_sort },    { "os", "date", cost_text },
+	{ "string", "byte", cost_bytes },    { "string", "format", cost_text },  { "string", "pack", cost_text },
+	{ "string", "packsize", cost_text }, { "string", "unpack", cost_text },  { "string", "upper", cost_text },
+	{ "string", "lower", cost_text },    { "string", "reverse", cost_text }, { "utf8", "len", cost_text },
+	{ "utf8", "codepoint", cost_text },  { "utf8", "offset", cost_text },    { "table", "concat", cost_concat },
+	{ "table", "unpack", cost_unpack },  { "table", "insert", cost_insert }, { "table", "remove", cost_shift },
+	{ "table", "move", cost_move },      { "table", "sort", cost_sort },     { "os", "date", cost_text },
 	{ "_G", "tonumber", cost_text },
 };
 
-/* Upvalues: number of the row, the library's own function. That one is called in this frame, so that its errors name the
- * script's line and the function by its name. */
+/* Upvalues: number of the row, the library's own function. That one is called in this frame, so that its errors name
+ * the script's line and the function by its name. */
 static int
 call_charged(lua_State *L)
 {

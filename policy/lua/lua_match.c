@@ -234,7 +234,8 @@ read_element(struct match *m, size_t p, struct element *el)
 	}
 }
 
-/* --- matching ------------------------------------------------------------------------------------------------------ */
+/* --- matching ------------------------------------------------------------------------------------------------------
+ */
 
 static enum match_result
 capture_open(struct match *m, size_t s, size_t next, ptrdiff_t length)

@@ -31,7 +31,8 @@ block_bytes(lua_State *L, struct policy_block *b)
 	return s;
 }
 
-/* --- dictionaries -------------------------------------------------------------------------------------------------- */
+/* --- dictionaries --------------------------------------------------------------------------------------------------
+ */
 
 static struct policy_context *
 select_context(lua_State *L)
@@ -85,7 +86,8 @@ msg_context_delete(lua_State *L)
 	return 1;
 }
 
-/* --- envelope ------------------------------------------------------------------------------------------------------ */
+/* --- envelope ------------------------------------------------------------------------------------------------------
+ */
 
 static struct slice
 check_address(lua_State *L, int arg, unsigned allow)
@@ -146,7 +148,8 @@ msg_get_envelope2(lua_State *L)
 	return 1;
 }
 
-/* --- header -------------------------------------------------------------------------------------------------------- */
+/* --- header --------------------------------------------------------------------------------------------------------
+ */
 
 /* header(name): array of decoded values. */
 static int
@@ -291,13 +294,14 @@ msg_header(lua_State *L)
 	return header_set(L, m, name, mode);
 }
 
-/* --- body ---------------------------------------------------------------------------------------------------------- */
+/* --- body ----------------------------------------------------------------------------------------------------------
+ */
 
 /* Without the empty line that separates it from the header. */
 static struct slice
 body_text(struct slice body)
 {
-	const size_t skip = body.n > 0 && body.p[0] == '\n' ? 1
+	const size_t skip = body.n > 0 && body.p[0] == '\n'                        ? 1
 			    : body.n > 1 && body.p[0] == '\r' && body.p[1] == '\n' ? 2
 										   : 0;
 
@@ -344,7 +348,8 @@ msg_body(lua_State *L)
 	return 1;
 }
 
-/* --- where it goes -------------------------------------------------------------------------------------------------- */
+/* --- where it goes --------------------------------------------------------------------------------------------------
+ */
 
 /* binding([name]) */
 static int
@@ -384,10 +389,9 @@ msg_routing_domain(lua_State *L)
 		check_change(L, MAY_ROUTE, "msg:routing_domain(domain)");
 		const struct slice name = check_text(L, 2);
 
-		luaL_argcheck(L,
-			      name.n <= ADDR_DOMAIN_MAX &&
-				      (domain_valid(name, false) || domain_literal(name, &literal)),
-			      2, "not a domain or address");
+		luaL_argcheck(
+			L, name.n <= ADDR_DOMAIN_MAX && (domain_valid(name, false) || domain_literal(name, &literal)),
+			2, "not a domain or address");
 		for (size_t i = 0; i < name.n; i++)
 			lower[i] = ascii_lower(name.p[i]);
 		policy_msg_set_routing_domain(m, slice_of(lower, name.n));
@@ -416,7 +420,8 @@ msg_discard(lua_State *L)
 	return 0;
 }
 
-/* --- facts --------------------------------------------------------------------------------------------------------- */
+/* --- facts ---------------------------------------------------------------------------------------------------------
+ */
 
 static int
 msg_get_message_size(lua_State *L)
@@ -473,9 +478,30 @@ const luaL_Reg msg_methods[] = {
 };
 
 const char *const msg_unbuilt[] = {
-	"address_header", "binding_group", "body_match", "body_replace", "build", "code", "copy", "forward",
-	"get_code", "get_delivery_method", "inject", "is_mcmt", "makeBoundary", "makeContainer", "makePart", "mime",
-	"raw", "raw_match", "raw_replace", "set_code", "text", "text_match", "text_replace", NULL,
+	"address_header",
+	"binding_group",
+	"body_match",
+	"body_replace",
+	"build",
+	"code",
+	"copy",
+	"forward",
+	"get_code",
+	"get_delivery_method",
+	"inject",
+	"is_mcmt",
+	"makeBoundary",
+	"makeContainer",
+	"makePart",
+	"mime",
+	"raw",
+	"raw_match",
+	"raw_replace",
+	"set_code",
+	"text",
+	"text_match",
+	"text_replace",
+	NULL,
 };
 
 static void

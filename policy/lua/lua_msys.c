@@ -6,7 +6,8 @@
 #include "shm/base/log.h"
 #include "shm/base/mem.h"
 
-/* --- registerModule ------------------------------------------------------------------------------------------------- */
+/* --- registerModule -------------------------------------------------------------------------------------------------
+ */
 
 /* The module of that name; a new one when there is none. Stack: name, table. */
 static unsigned
@@ -126,7 +127,8 @@ check_unbuilt(lua_State *L, const char *module)
 		if (lua_getfield(L, 2, name) == LUA_TFUNCTION) {
 			if (unbuilt_callouts[i].decides)
 				luaL_error(L, "msys: callout %s of module %s is not built yet", name, module);
-			log_warn("scriptlet", "hook %s of module %s is not built yet: it is never called", name, module);
+			log_warn("scriptlet", "hook %s of module %s is not built yet: it is never called", name,
+				 module);
 			found++;
 		}
 		lua_pop(L, 1);
@@ -164,7 +166,8 @@ msys_register_module(lua_State *L)
 	return 0;
 }
 
-/* --- expandMacro ------------------------------------------------------------------------------------------------------ */
+/* --- expandMacro
+ * ------------------------------------------------------------------------------------------------------ */
 
 static struct slice
 context_value(const struct policy_context *c, struct slice key)
@@ -207,7 +210,7 @@ add_macro(lua_State *L, const struct policy_run *r, luaL_Buffer *b, struct slice
 {
 	const size_t colon = slice_find(name, ':');
 	const struct slice space = slice_of(name.p, colon);
-	struct slice value;
+	struct slice value = SLICE("");
 
 	if (colon == name.n) {
 		if (slice_eq(name, SLICE("i")))
@@ -253,7 +256,8 @@ msys_expand_macro(lua_State *L)
 	return 1;
 }
 
-/* --- dnsLookup --------------------------------------------------------------------------------------------------------- */
+/* --- dnsLookup
+ * --------------------------------------------------------------------------------------------------------- */
 
 /* Upper case, checked; raises for what is no type. */
 static const char *
@@ -339,7 +343,8 @@ msys_dns_lookup(lua_State *L)
 	return lua_yieldk(L, 0, priority, dns_k);
 }
 
-/* --- the rest ------------------------------------------------------------------------------------------------------------ */
+/* --- the rest
+ * ------------------------------------------------------------------------------------------------------------ */
 
 /* log(level, text): levels as in syslog. */
 static int
@@ -349,7 +354,10 @@ msys_log(lua_State *L)
 	const struct slice text = check_text(L, 2);
 
 	budget_charge(L, 1000 + text.n);
-	log_line(level <= 3 ? LOG_LVL_ERROR : level == 4 ? LOG_LVL_WARN : level <= 6 ? LOG_LVL_INFO : LOG_LVL_DEBUG,
+	log_line(level <= 3   ? LOG_LVL_ERROR
+		 : level == 4 ? LOG_LVL_WARN
+		 : level <= 6 ? LOG_LVL_INFO
+			      : LOG_LVL_DEBUG,
 		 "scriptlet", "%.*s", (int)(text.n < LOG_TEXT_MAX ? text.n : LOG_TEXT_MAX), text.p);
 	return 0;
 }
@@ -382,16 +390,21 @@ static const luaL_Reg functions[] = {
 };
 
 static const char *const unbuilt_functions[] = {
-	"cast", "config", "getClassMetaTable", "getopt", "lock", "parseRFC2822Addresses", "pcre_match", "readfile",
-	"registerAuth", "registerControl", "runInInst", "runInPool", "runSieveScript", "shareGet", "shareSet",
-	"shareUnset", "sleep", "snmpTrap", "unlock", NULL,
+	"cast",           "config",   "getClassMetaTable", "getopt",          "lock",      "parseRFC2822Addresses",
+	"pcre_match",     "readfile", "registerAuth",      "registerControl", "runInInst", "runInPool",
+	"runSieveScript", "shareGet", "shareSet",          "shareUnset",      "sleep",     "snmpTrap",
+	"unlock",         NULL,
 };
 
 static const char *const unbuilt_modules[] = {
-	"adaptive", "apn", "audit", "audit_series", "av", "base64", "beta", "bounce", "brightmail", "cidr", "cloudmark",
-	"commtouch", "counter", "datasource", "db", "delivery", "dp_config", "dumper", "expurgate", "gauge_cache",
-	"gcm", "http", "httpclnt", "httpsrv", "idn", "message_scope", "mstore", "os", "pbp", "pcre", "policyeditor",
-	"qp", "rfc3464", "spamc", "symantec_beik", "threadpool", "timer", "tls_params", "validate", NULL,
+	"adaptive",      "apn",       "audit",      "audit_series", "av",
+	"base64",        "beta",      "bounce",     "brightmail",   "cidr",
+	"cloudmark",     "commtouch", "counter",    "datasource",   "db",
+	"delivery",      "dp_config", "dumper",     "expurgate",    "gauge_cache",
+	"gcm",           "http",      "httpclnt",   "httpsrv",      "idn",
+	"message_scope", "mstore",    "os",         "pbp",          "pcre",
+	"policyeditor",  "qp",        "rfc3464",    "spamc",        "symantec_beik",
+	"threadpool",    "timer",     "tls_params", "validate",     NULL,
 };
 
 static bool

@@ -1,6 +1,7 @@
 /* lua_string.c - the string functions that scripts see
  * find, match, gmatch and gsub go through our matcher, whose steps are the budget's; rep charges before it builds. The
- * others are Lua's: what they make is charged as memory by the allocator, what they only read by lua_library's table. */
+ * others are Lua's: what they make is charged as memory by the allocator, what they only read by lua_library's table.
+ */
 #include <stdlib.h>
 #include <string.h>
 
@@ -36,7 +37,7 @@ check_init(lua_State *L, int arg, size_t n)
 
 	if (init > 0)
 		return (uint64_t)init - 1 > n ? n + 1 : (size_t)init - 1;
-	if (init == 0 || (uint64_t)-(init + 1) >= n)
+	if (init == 0 || (uint64_t) - (init + 1) >= n)
 		return 0;
 	return n - (size_t)-init;
 }
@@ -101,8 +102,9 @@ find_plain(lua_State *L, struct slice subject, struct slice needle, size_t from)
 		lua_pushnil(L);
 		return 1;
 	}
+	const size_t end = at + needle.n;
 	lua_pushinteger(L, (lua_Integer)at + 1);
-	lua_pushinteger(L, (lua_Integer)(at + needle.n));
+	lua_pushinteger(L, (lua_Integer)end);
 	return 2;
 }
 
@@ -143,7 +145,8 @@ str_match(lua_State *L)
 	return find_or_match(L, false);
 }
 
-/* --- gmatch: an iterator that keeps subject and pattern as upvalues -------------------------------------------------- */
+/* --- gmatch: an iterator that keeps subject and pattern as upvalues --------------------------------------------------
+ */
 
 enum { GMATCH_SUBJECT = 1, GMATCH_PATTERN, GMATCH_FROM, GMATCH_LAST };
 
@@ -188,7 +191,8 @@ str_gmatch(lua_State *L)
 	return 1;
 }
 
-/* --- gsub ------------------------------------------------------------------------------------------------------------ */
+/* --- gsub ------------------------------------------------------------------------------------------------------------
+ */
 
 /* Index of the capture that "%N" in a replacement names, or -1 for the whole match. */
 static int
@@ -313,7 +317,8 @@ str_gsub(lua_State *L)
 	return 2;
 }
 
-/* --- rep --------------------------------------------------------------------------------------------------------------- */
+/* --- rep
+ * --------------------------------------------------------------------------------------------------------------- */
 
 static int
 str_rep(lua_State *L)

@@ -1,6 +1,6 @@
 /* lua_task.c - the one driver: a callout's coroutine from its start, through its waits, to the one exit
- * Life of a task: taken (from the spare ones) -> running -> [waiting -> running]* -> settled -> spare again; one that failed is closed
- * and its coroutine never resumed. */
+ * Life of a task: taken (from the spare ones) -> running -> [waiting -> running]* -> settled -> spare again; one that
+ * failed is closed and its coroutine never resumed. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -162,7 +162,8 @@ task_wait_stop(struct task *t)
 	t->wait_handle = NULL;
 }
 
-/* --- the exit ------------------------------------------------------------------------------------------------------ */
+/* --- the exit ------------------------------------------------------------------------------------------------------
+ */
 
 static void
 log_callout_error(const struct task *t, const char *reason)
@@ -176,8 +177,8 @@ log_callout_error(const struct task *t, const char *reason)
 	}
 	id_text(policy_session_env(t->run->session)->conn, conn);
 	log_error("scriptlet", "CALLOUT error in %s:%s (phase %s, connection %s, defined at %s): %s",
-		  t->host->modules[c->module].name, policy_phases[c->phase].callout, policy_phases[c->phase].name,
-		  conn, c->where, reason);
+		  t->host->modules[c->module].name, policy_phases[c->phase].callout, policy_phases[c->phase].name, conn,
+		  c->where, reason);
 }
 
 static void
@@ -214,7 +215,8 @@ task_fail(struct task *t, const char *reason)
 	return ANSWER_FAILED;
 }
 
-/* --- the driver ---------------------------------------------------------------------------------------------------- */
+/* --- the driver ----------------------------------------------------------------------------------------------------
+ */
 
 /* Runs the coroutine until it waits or ends. */
 static int
@@ -277,8 +279,7 @@ house_run(struct lua_host *h)
 
 		t->run = NULL;
 		t->callout = NULL;
-		budget_init(&t->budget, h->conf.max_instructions, h->conf.max_memory,
-			    clock_mono() + h->conf.max_time);
+		budget_init(&t->budget, h->conf.max_instructions, h->conf.max_memory, clock_mono() + h->conf.max_time);
 		lua_pushcfunction(t->co, body);
 		if (!finalizers_next(t->co)) {
 			task_release(t);
@@ -463,6 +464,8 @@ task_fail_waiting(struct lua_host *h)
 	struct task *t;
 
 	while ((t = TAILQ_FIRST(&h->waiting)) != NULL) {
+		/* The analyzer does not see that TAILQ_REMOVE takes the first one off the list.
+		 * NOLINTNEXTLINE(clang-analyzer-unix.Malloc) */
 		struct policy_run *r = t->run;
 
 		TAILQ_REMOVE(&h->waiting, t, link);

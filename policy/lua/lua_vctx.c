@@ -6,8 +6,8 @@
 
 enum { TARPIT_MAX = 3600 };
 
-/* The message of the running phase when it is one recipient's: then its own message dictionary counts, so that what a script
- * notes for one recipient is not seen with the next. */
+/* The message of the running phase when it is one recipient's: then its own message dictionary counts, so that what a
+ * script notes for one recipient is not seen with the next. */
 static struct policy_msg *
 own_msg(lua_State *L, const struct policy_session *s)
 {
@@ -85,8 +85,8 @@ vctx_delete(lua_State *L)
 static int
 check_code(lua_State *L, int arg)
 {
-	const lua_Integer code = lua_type(L, arg) == LUA_TSTRING ? strtol(lua_tostring(L, arg), NULL, 10)
-								 : luaL_checkinteger(L, arg);
+	const lua_Integer code =
+		lua_type(L, arg) == LUA_TSTRING ? strtol(lua_tostring(L, arg), NULL, 10) : luaL_checkinteger(L, arg);
 
 	luaL_argcheck(L, code >= 200 && code <= 599, arg, "no reply code");
 	return (int)code;
@@ -144,8 +144,8 @@ const luaL_Reg vctx_methods[] = {
 	{ NULL, NULL },
 };
 
-const char *const vctx_unbuilt[] = { "add_recipient",  "recipient_list", "remove_recipient",
-				     "pbp_action",     "pbp_disconnect", NULL };
+const char *const vctx_unbuilt[] = { "add_recipient", "recipient_list", "remove_recipient",
+				     "pbp_action",    "pbp_disconnect", NULL };
 
 /* vctx.code, vctx.note: the reply so far. */
 int

@@ -1,5 +1,5 @@
-/* What policy costs: CPU time for a message's nine phases with a script that reads and writes contexts in each and adds a
- * header, without network and disk. Prints one line: microseconds a message, one message a session (the worst case),
+/* What policy costs: CPU time for a message's nine phases with a script that reads and writes contexts in each and adds
+ * a header, without network and disk. Prints one line: microseconds a message, one message a session (the worst case),
  * and ten. The house's bound is 25. Usage: policy_bench [messages] */
 #include <stdio.h>
 #include <stdlib.h>

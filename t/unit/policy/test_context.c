@@ -164,8 +164,9 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(set_get_delete), cmocka_unit_test(shared_until_written), cmocka_unit_test(bounds),
-		cmocka_unit_test(packed_and_back), cmocka_unit_test(printed),
+		cmocka_unit_test(set_get_delete), cmocka_unit_test(shared_until_written),
+		cmocka_unit_test(bounds),         cmocka_unit_test(packed_and_back),
+		cmocka_unit_test(printed),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

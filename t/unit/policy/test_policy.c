@@ -328,10 +328,10 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(verdict_table),	   cmocka_unit_test(reply_bounds),
-		cmocka_unit_test(waiting_goes_on),	   cmocka_unit_test(cancelled_is_not_called),
-		cmocka_unit_test(bypass),		   cmocka_unit_test(traced),
-		cmocka_unit_test(hooks_removed),	   cmocka_unit_test(phase_rows),
+		cmocka_unit_test(verdict_table),   cmocka_unit_test(reply_bounds),
+		cmocka_unit_test(waiting_goes_on), cmocka_unit_test(cancelled_is_not_called),
+		cmocka_unit_test(bypass),          cmocka_unit_test(traced),
+		cmocka_unit_test(hooks_removed),   cmocka_unit_test(phase_rows),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -16,18 +16,18 @@ decoded(void **state)
 		{ " plain", "plain" },
 		{ " =?iso-8859-1?Q?caf=E9?=", "caf\303\251" },
 		{ " =?UTF-8?B?Z3LDvMOfZQ==?= x", "gr\303\274\303\237e x" },
-		{ " =?utf-8?q?a_b?= =?utf-8?q?_c?=", "a b c" },      /* space between two words is not text */
-		{ " =?utf-8?q?a?=\r\n =?utf-8?q?b?=", "ab" },	     /* nor is a fold */
+		{ " =?utf-8?q?a_b?= =?utf-8?q?_c?=", "a b c" }, /* space between two words is not text */
+		{ " =?utf-8?q?a?=\r\n =?utf-8?q?b?=", "ab" },   /* nor is a fold */
 		{ " =?utf-8?q?a?= b =?utf-8?q?c?=", "a b c" },
 		{ " =?windows-1252?Q?=80?= =?iso-8859-15?Q?=A4?=", "\342\202\254\342\202\254" },
-		{ " =?us-ascii*en?q?hi?=", "hi" },		     /* RFC 2231's language */
+		{ " =?us-ascii*en?q?hi?=", "hi" },                     /* RFC 2231's language */
 		{ " =?koi8-r?B?8NLJ18XU?=", "=?koi8-r?B?8NLJ18XU?=" }, /* unknown: as written */
 		{ " =?utf-8?q?=zz?=", "=?utf-8?q?=zz?=" },
 		{ " =?utf-8?q?=4?=", "=?utf-8?q?=4?=" },
 		{ " =?utf-8?b?***?=", "=?utf-8?b?***?=" },
 		{ " =?utf-8?x?a?=", "=?utf-8?x?a?=" },
 		{ " =?utf-8?q?open", "=?utf-8?q?open" },
-		{ " =?utf-8?q?a=0D=0Ab=00?=", "a  b " },	     /* no line break is smuggled in */
+		{ " =?utf-8?q?a=0D=0Ab=00?=", "a  b " }, /* no line break is smuggled in */
 		{ " =?", "=?" },
 		{ "", "" },
 	};

@@ -74,8 +74,8 @@ limits(void **state)
 static void
 steps_end_it(void **state)
 {
-	static const char *const patterns[] = { "a*a*a*a*a*a*a*b", "(.-)(.-)(.-)(.-)b", "%b()", ".-.-.-.-.-b", "a?a?a?a?a?a*b",
-						"[a-z]*[a-z]*[a-z]*[^a]b", "%f[b]", "(a*)%1%1b" };
+	static const char *const patterns[] = { "a*a*a*a*a*a*a*b", "(.-)(.-)(.-)(.-)b",       "%b()",  ".-.-.-.-.-b",
+						"a?a?a?a?a?a*b",   "[a-z]*[a-z]*[a-z]*[^a]b", "%f[b]", "(a*)%1%1b" };
 	struct bytes subject = { 0 };
 
 	(void)state;
@@ -98,7 +98,8 @@ steps_end_it(void **state)
 	bytes_fini(&subject);
 }
 
-/* --- against Lua's own --------------------------------------------------------------------------------------------- */
+/* --- against Lua's own ---------------------------------------------------------------------------------------------
+ */
 
 static unsigned long seed = 12345;
 
@@ -181,9 +182,10 @@ comparable(const char *pattern)
 static void
 like_luas_own(void **state)
 {
-	static const char *const parts[] = { "a",  "b",	   "(",	  ")",	 "()", ".",  "%a", "%d", "%W", "%s",	"[ab]", "[^a]",
-					     "[]", "[a-c", "]",	  "*",	 "+",  "-",  "?",  "%1", "%z", "%b()", "%f[a]", "$",
-					     "^",  "%",	   "%%",  "[%a]", "[a-]", "1", " ",  "x",  "(a*)", "(.-)", "[^]a]" };
+	static const char *const parts[] = { "a",    "b",    "(",    ")",    "()",    ".",    "%a",   "%d",   "%W",
+					     "%s",   "[ab]", "[^a]", "[]",   "[a-c",  "]",    "*",    "+",    "-",
+					     "?",    "%1",   "%z",   "%b()", "%f[a]", "$",    "^",    "%",    "%%",
+					     "[%a]", "[a-]", "1",    " ",    "x",     "(a*)", "(.-)", "[^]a]" };
 	static const char *const letters[] = { "a", "b", "x", "(", ")", "1", " ", "-", "]", "%", "^", "c" };
 	lua_State *L = luaL_newstate();
 	struct bytes pattern = { 0 }, subject = { 0 }, want = { 0 }, got = { 0 };

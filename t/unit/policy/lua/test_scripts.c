@@ -1,10 +1,8 @@
-/* Runs every t/policy/NAME.lua in a host of its own, together with t/policy/healthy.lua, and checks what the script's own head says.
- * Directives, in order, each a line "--! WORD ...":
- *   steps N | memory N | seconds N | tick N    budgets; usec that each look at the clock takes (before anything runs)
- *   load TEXT            loading must fail and say TEXT; nothing else is done
- *   dns NAME TYPE = A B  the fake resolver's answer (rows; "10/name" has a preference)
- *   dns NAME TYPE ! ERR  ... its error; without a row a question is never answered
- *   PHASE cont           runs the phase: no opinion
+/* Runs every t/policy/NAME.lua in a host of its own, together with t/policy/healthy.lua, and checks what the script's
+ * own head says. Directives, in order, each a line "--! WORD ...": steps N | memory N | seconds N | tick N    budgets;
+ * usec that each look at the clock takes (before anything runs) load TEXT            loading must fail and say TEXT;
+ * nothing else is done dns NAME TYPE = A B  the fake resolver's answer (rows; "10/name" has a preference) dns NAME TYPE
+ * ! ERR  ... its error; without a row a question is never answered PHASE cont           runs the phase: no opinion
  *   PHASE CODE TEXT      ... a reply that begins with CODE and has TEXT; 421 alone: our refusal after a failure
  *   PHASE discard TEXT   ... the message is discarded
  *   PHASE cancel         ... must wait, and is cancelled
@@ -203,7 +201,8 @@ sink(void *arg, enum log_level level, const char *line, size_t len)
 	bytes_add_char(&w->log, '\n');
 }
 
-/* --- the fixture --------------------------------------------------------------------------------------------------- */
+/* --- the fixture ---------------------------------------------------------------------------------------------------
+ */
 
 static char *
 read_text(const char *path, size_t *n)
@@ -289,7 +288,8 @@ world_close(struct world *w)
 	clock_set_source(NULL, NULL);
 }
 
-/* --- directives ---------------------------------------------------------------------------------------------------- */
+/* --- directives ----------------------------------------------------------------------------------------------------
+ */
 
 static void
 on_done(struct policy_run *r, void *arg)
