@@ -10,7 +10,7 @@
 #include "shm/base/log.h"
 #include "worker/log/ec_logger.h"
 
-enum { ORPHAN_SECONDS = 5, KEEP_MAX = 512 };
+enum { ORPHAN_SECONDS = 5, KEEP_MAX = 4096 };
 
 /* The master is dead. The channel's end says so too, but only to a loop that turns. */
 static void
@@ -57,8 +57,11 @@ keep_fd(int fd, void *arg)
 {
 	struct keep *k = arg;
 
-	if (fd > STDERR_FILENO && k->n < KEEP_MAX)
-		k->fd[k->n++] = fd;
+	if (fd <= STDERR_FILENO)
+		return;
+	if (k->n == KEEP_MAX)
+		log_fatal("master", "more than %d listeners cannot be handed to a child", KEEP_MAX);
+	k->fd[k->n++] = fd;
 }
 
 static int

@@ -9,7 +9,7 @@
 #include "shm/base/log.h"
 
 #define STARTING_TIME (20 * USEC_PER_SEC)
-enum { DIES_YOUNG_MAX = 3, REPORT_MAX = 8192 };
+enum { CONSOLE_SECONDS = 5, DIES_YOUNG_MAX = 3, REPORT_MAX = 8192 };
 
 /* ---- a generation ---- */
 
@@ -205,6 +205,7 @@ renew_keeper(struct master *m)
 	}
 }
 
+/* Workers have the configured time for their sessions; a console only ends a command. */
 static void
 drain_old(struct master *m)
 {
@@ -213,7 +214,7 @@ drain_old(struct master *m)
 	for (int i = 0; i < SLOTS_MAX; i++)
 		if (m->seats[i].state != SEAT_EMPTY && i != SLOT_KEEPER && m->seats[i].generation != m->generation &&
 		    m->seats[i].kill_at == 0)
-			seat_drain(m, i, seconds);
+			seat_drain(m, i, role_of_slot(i)->partitions ? seconds : CONSOLE_SECONDS);
 }
 
 static void

@@ -11,6 +11,12 @@
 #include "shm/shm_role.h"
 #include "worker/role.h"
 
+/* As whom it serves, when the master was started as root. */
+enum role_user {
+	ROLE_USER_SERVING, /* the user of the security stanza */
+	ROLE_USER_NOBODY,
+};
+
 /* What a child keeps of the descriptors, beside its channel, its log and the doorbells. */
 enum role_inherits {
 	INHERITS_ESMTP = 1 << 0,   /* listening sockets */
@@ -21,15 +27,15 @@ enum role_inherits {
 
 enum {
 	SLOT_KEEPER = 0,
-	SLOT_CONSOLE_FIRST = 1, /* two: the one that drains and its successor */
-	SLOT_TRIAL = 3,
+	SLOT_CONSOLE_FIRST = 1, /* three: the one that serves, its successor, and one that still drains */
 	SLOT_WORKER_FIRST = 4,
+	SLOT_TRIAL = 252, /* no slot: it has no part in what is shared */
 	WORKERS_MAX = (SLOTS_MAX - SLOT_WORKER_FIRST) / 2, /* two generations at a time */
 };
 
 struct role_row {
 	enum role role;
-	const char *user; /* whose identity, when the master was started as root: "security user" or "nobody" */
+	enum role_user user;
 	bool chroot;      /* lives in the root of the security stanza */
 	const char
 		*caps; /* capabilities kept for prepare(), besides those the descent itself needs; none outlives it */

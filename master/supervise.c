@@ -17,6 +17,7 @@
 #define RESPAWN_STEP (250 * USEC_PER_MS)
 #define RESPAWN_MOST (2 * USEC_PER_SEC)
 #define STOP_TIME    (5 * USEC_PER_SEC)
+#define WATCH_STARTING 10
 #define BARK_TO_BITE (5 * USEC_PER_SEC) /* between SIGABRT and SIGKILL */
 
 /* ---- starting ---- */
@@ -61,10 +62,15 @@ static _Noreturn void
 run_child(struct master *m, int slot, uint64_t writer, int fd, pid_t master)
 {
 	struct role_env *env = make_env(m, slot, writer, fd);
+	struct identity nobody;
 	struct child_start s = { .row = role_of_slot(slot), .id = &m->id, .env = env, .master = master };
 
 	if (env == NULL)
 		log_fatal("master", "no memory for a child");
+	if (s.row->user == ROLE_USER_NOBODY) {
+		identity_nobody(&nobody);
+		s.id = &nobody;
+	}
 	child_run(&s);
 }
 
@@ -363,10 +369,13 @@ supervise_reap(struct master *m)
 
 /* ---- watching ---- */
 
+/* Before its first turn a child may have much to do: a keeper may copy its index. */
 static usec_t
 watchdog_time(const struct seat *s)
 {
-	return conf_int(conf_global(s->rev->conf), OPT_WATCHDOG_INTERVAL) * USEC_PER_SEC;
+	usec_t t = conf_int(conf_global(s->rev->conf), OPT_WATCHDOG_INTERVAL) * USEC_PER_SEC;
+
+	return s->ready ? t : WATCH_STARTING * t;
 }
 
 /* What is in the mapping may be nonsense: a heartbeat from the future is as good as none. */

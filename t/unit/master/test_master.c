@@ -30,6 +30,8 @@
 
 /* ---- the doubles ---- */
 
+enum { WORKERS_BROKEN = 5 }; /* so many workers cannot serve */
+
 static volatile sig_atomic_t poked;
 static struct req_channel *channel;
 static bool ends, mute;
@@ -195,6 +197,8 @@ double_prepare(struct role_env *env)
 {
 	char path[256];
 
+	if (env->workers == WORKERS_BROKEN && env->role == ROLE_WORKER)
+		return ERR_DAMAGED;
 	snprintf(path, sizeof(path), "%s/fifo", env->spool_path);
 	return access(path, W_OK) == 0 && geteuid() == env->uid ? OK : ERR_DENIED;
 }
@@ -339,6 +343,14 @@ file_has(struct world *w, const char *name, const char *text)
 	return strstr(buf, text) != NULL;
 }
 
+/* The master says so in its log only. */
+static void
+wait_serving(struct world *w)
+{
+	while (!file_has(w, "paniclog", "master: serves"))
+		poll(NULL, 0, 10);
+}
+
 static int
 teardown(void **state)
 {
@@ -458,8 +470,7 @@ test_reload(void **state)
 
 	start(w);
 	console = pid_of(expect(w, "console", "serves"));
-	while (!file_has(w, "paniclog", "master: serves"))
-		poll(NULL, 0, 10);
+	wait_serving(w);
 	write_conf(w, 2, "no_such_option = 1");
 	kill(console, SIGWINCH);
 	expect(w, "console 1 1", "answer 0");
@@ -478,6 +489,27 @@ test_reload(void **state)
 }
 
 static void
+test_a_generation_that_cannot_serve_is_given_up(void **state)
+{
+	struct world *w = *state;
+	pid_t console;
+
+	start(w);
+	console = pid_of(expect(w, "console", "serves"));
+	wait_serving(w);
+	write_conf(w, WORKERS_BROKEN, "");
+	kill(console, SIGWINCH);
+	expect(w, "console 1 1", "answer 12");
+	assert_true(file_has(w, "paniclog", "the old one serves on"));
+	write_conf(w, 2, "");
+	kill(console, SIGWINCH);
+	expect(w, "worker", "serves");
+	expect(w, "worker", "serves");
+	expect(w, "console 1 1", "drain");
+	stop(w, SIGTERM, 0);
+}
+
+static void
 test_an_answerer_that_dies_is_answered_for(void **state)
 {
 	struct world *w = *state;
@@ -486,8 +518,7 @@ test_an_answerer_that_dies_is_answered_for(void **state)
 	start(w);
 	keeper = pid_of(expect(w, "keeper 0 1", "serves"));
 	console = pid_of(expect(w, "console", "serves"));
-	while (!file_has(w, "paniclog", "master: serves"))
-		poll(NULL, 0, 10);
+	wait_serving(w);
 	kill(console, SIGWINCH);
 	expect(w, "keeper", "asked");
 	kill(keeper, SIGKILL);
@@ -618,6 +649,7 @@ main(int argc, char **argv, char **envp)
 		WITH_WORLD(test_int_stops_at_once),
 		WITH_WORLD(test_orphans_end),
 		WITH_WORLD(test_reload),
+		WITH_WORLD(test_a_generation_that_cannot_serve_is_given_up),
 		WITH_WORLD(test_an_answerer_that_dies_is_answered_for),
 		WITH_WORLD(test_who_breaks_the_table_is_ended),
 		WITH_WORLD(test_who_is_silent_is_ended),
