@@ -153,7 +153,7 @@ require_k(lua_State *L, int status, lua_KContext ctx)
 }
 
 /* require(name): served from the bundle; a file runs once a state. */
-static int
+int
 base_require(lua_State *L)
 {
 	const struct lua_host *h = lua_host_of(L);

@@ -115,11 +115,11 @@ static int resume_k(lua_State *L, int status, lua_KContext how);
 static int
 resume_suspend(lua_State *L, lua_State *co, struct task *t, enum how how)
 {
+	nested_set(L, co, NESTED_WAITS); /* also when the wait ends here: what it waited for never comes */
 	if (!lua_isyieldable(L)) {
 		task_wait_stop(t);
 		return luaL_error(L, "msys: a coroutine cannot wait here: C code is between it and the callout");
 	}
-	nested_set(L, co, NESTED_WAITS);
 	return lua_yieldk(L, 0, (lua_KContext)how, resume_k);
 }
 

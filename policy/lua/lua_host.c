@@ -163,7 +163,7 @@ load_script(struct lua_host *h, const struct lua_host_script *s)
 	budget_watch(L);
 	lua_pushcfunction(L, load_on_error);
 	lua_pushcfunction(L, load_protected);
-	lua_getglobal(L, "require");
+	lua_pushcfunction(L, base_require); /* not the global: a script may have done anything to that */
 	lua_pushstring(L, s->source);
 	const int status = lua_pcall(L, 2, 0, 1);
 	lua_sethook(L, NULL, 0, 0);

@@ -164,6 +164,7 @@ struct task {
 	bool finished;     /* the body came to its end; what follows is its result */
 	bool failed;       /* ... which is an error */
 	/* what a wait brought; holds while the task is resumed */
+	bool dns_ready;
 	const char *dns_error;
 	const struct policy_dns_row *dns_rows;
 	size_t dns_n;
@@ -186,6 +187,7 @@ void task_free_spare(struct lua_host *h);
 /* --- libraries: each leaves nothing on the stack ------------------------------------------------------------------ */
 
 void base_open(lua_State *L);
+int base_require(lua_State *L);
 void coroutine_open(lua_State *L);
 void string_open(lua_State *L);
 void library_open(lua_State *L); /* table, math, utf8, os, debug */

@@ -127,6 +127,23 @@ charge_functions(lua_State *L)
 	}
 }
 
+/* debug.getinfo([thread,] function or level [, what]) without the function itself: among those on the stack are ours,
+ * which nobody may call. Upvalue: the library's. */
+static int
+debug_getinfo(lua_State *L)
+{
+	static const char harmless[] = "Slntu";
+	const int what = lua_isthread(L, 1) ? 3 : 2;
+	const char *asked = luaL_optstring(L, what, harmless);
+
+	if (asked[strspn(asked, harmless)] != '\0')
+		return luaL_error(L, "debug.getinfo: only \"%s\" is possible here", harmless);
+	lua_settop(L, what - 1);
+	lua_pushstring(L, asked);
+	/* In this frame, so that levels count from the script. */
+	return lua_tocfunction(L, lua_upvalueindex(1))(L);
+}
+
 /* Keeps only these of a library; NULL ends. */
 static void
 open_some(lua_State *L, const char *name, lua_CFunction open, const char *const *keep)
@@ -157,5 +174,10 @@ library_open(lua_State *L)
 	lua_pop(L, 3);
 	open_some(L, LUA_OSLIBNAME, luaopen_os, os);
 	open_some(L, LUA_DBLIBNAME, luaopen_debug, debug);
+	lua_getglobal(L, LUA_DBLIBNAME);
+	lua_getfield(L, -1, "getinfo");
+	lua_pushcclosure(L, debug_getinfo, 1);
+	lua_setfield(L, -2, "getinfo");
+	lua_pop(L, 1);
 	charge_functions(L);
 }

@@ -306,9 +306,12 @@ push_dns_row(lua_State *L, const struct policy_dns_row *row, bool priority)
 static int
 dns_k(lua_State *L, int status, lua_KContext priority)
 {
-	const struct task *t = task_check(L, "msys.dnsLookup");
+	struct task *t = task_check(L, "msys.dnsLookup");
 
 	(void)status;
+	if (!t->dns_ready)
+		return luaL_error(L, "msys.dnsLookup: resumed without an answer");
+	t->dns_ready = false;
 	if (t->dns_error != NULL) {
 		lua_pushnil(L);
 		lua_pushstring(L, t->dns_error);

@@ -83,7 +83,7 @@ task_take(struct lua_host *h)
 	}
 	t->serial = ++h->serial;
 	t->wait = WAIT_NOT;
-	t->finished = t->failed = false;
+	t->finished = t->failed = t->dns_ready = false;
 	return t;
 }
 
@@ -358,6 +358,7 @@ task_on_dns(void *arg, const char *error, const struct policy_dns_row *rows, siz
 	struct policy_run *r = t->run;
 
 	task_wakes(t);
+	t->dns_ready = true;
 	t->dns_error = error;
 	t->dns_rows = rows;
 	t->dns_n = n;
