@@ -449,7 +449,9 @@ record_needs(struct fold *f, struct fseg *self, const struct fold_record *rec)
 			return e;
 		if (f->stack[f->stack_n - 1].limit > p.off)
 			return OK;
-		f->stack_n--; /* what is named there was never synced: nothing to wait for */
+		f->stack_n--;
+		if (need->s.state == SEG_OPEN && need->s.end == UINT32_MAX)
+			return ERR_AGAIN; /* it was synced before it was spoken of: what we know of its mark is old */
 	}
 	return OK;
 }

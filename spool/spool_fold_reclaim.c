@@ -237,8 +237,9 @@ fold_rebuild_ended(struct fold *f)
 
 		if (!s->file || s->s.kind != SEGMENT_JOURNAL)
 			continue;
+		/* Missing some does no harm: their messages get a row, and lose it again when the fold comes to them. */
 		e = scan_segment(f, s);
-		if (e != OK && e != ERR_NOTFOUND)
+		if (e != OK && e != ERR_NOTFOUND && e != ERR_AGAIN)
 			return e;
 	}
 	if (f->ended_n > 0)

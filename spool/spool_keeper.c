@@ -253,7 +253,7 @@ look_around(struct keeper *k, bool asked)
 
 	for (size_t i = 0; i < k->writers_n; i++)
 		(void)keeper_alive(k, k->writers[i].writer);
-	if (asked || dead_unseen(k) || k->now - k->scanned_at >= SCAN_EVERY)
+	if (asked || dead_unseen(k) || k->want_scan || k->now - k->scanned_at >= SCAN_EVERY)
 		e = keeper_scan(k);
 	return e == OK ? keeper_look(k) : e;
 }

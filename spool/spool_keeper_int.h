@@ -25,6 +25,8 @@ struct kfile {
 	bool sealed;
 	bool toc, ended; /* there is such a file beside it */
 	uint32_t mark;  /* the highest that is known */
+	bool left;      /* its writer lives and has gone on to another one: all in it was synced, or an END speaks of it */
+	uint64_t left_round; /* the scan before that was seen: after the next one such an END is known */
 	bool sure;      /* a dead writer's: made sure of up to `limit` */
 	uint32_t limit;
 };
@@ -72,6 +74,7 @@ struct keeper {
 	bool broken;               /* the map is to be rebuilt */
 	bool loaded;               /* the environment has been written to */
 	bool urgent;               /* somebody waits for what was just folded */
+	bool want_scan;            /* something waits for one */
 	bool untidy;               /* a dead segment may have no table of contents yet */
 	bool reclaim;              /* something may be over */
 	uint64_t asked, answered;

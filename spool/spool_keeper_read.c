@@ -372,24 +372,62 @@ make_sure(struct keeper *k, struct kfile *f, uint32_t from)
 	return OK;
 }
 
+/* Full, and its seal is on its way: its records end with the last whole one. The seal's own record may be half there. */
+static enum err
+walk_left(struct keeper *k, struct kfile *f, uint32_t from, uint32_t *limit)
+{
+	struct walk w = { .mark = f->mark };
+	enum err e;
+
+	if (f->left_round == k->round) {
+		k->want_scan = true;
+		return ERR_AGAIN;
+	}
+	e = walk_segment(k, f, from < SEGMENT_HEAD ? SEGMENT_HEAD : from, &w);
+	k->window.seg = 0;
+	if (e == OK)
+		*limit = f->mark = w.end;
+	return e;
+}
+
+/* A living writer's: its mark. One that has just died is looked for anew by the next scan. */
+static enum err
+limit_open(struct keeper *k, struct kfile *f, uint32_t from, uint32_t *limit)
+{
+	struct fold_file now;
+	enum err e = keeper_find(k, f->number, &now);
+
+	if (e != OK)
+		return e;
+	if (f->sealed)
+		return keeper_limit(k, f->number, from, limit);
+	if (!keeper_alive(k, f->head.writer)) {
+		k->want_scan = true;
+		return ERR_AGAIN;
+	}
+	if (f->left)
+		return walk_left(k, f, from, limit);
+	*limit = f->mark;
+	return OK;
+}
+
 enum err
 keeper_limit(void *arg, uint32_t seg, uint32_t from, uint32_t *limit)
 {
 	struct keeper *k = arg;
 	struct kfile *f = kfile_find(k, seg);
-	struct fold_file now;
 	enum err e = OK;
 
 	if (f == NULL || f->bad)
 		return ERR_NOTFOUND;
-	if (!f->told && !f->sealed)
-		e = keeper_find(k, seg, &now); /* its writer may have gone on */
-	if (e == OK && kfile_fd(k, f) < 0)
-		e = errno == ENOENT ? ERR_NOTFOUND : ERR_IO;
-	if (e == OK && f->sealed && !f->head.seal.sealed && !f->sure)
+	if (!f->sealed)
+		return limit_open(k, f, from, limit);
+	if (kfile_fd(k, f) < 0)
+		return errno == ENOENT ? ERR_NOTFOUND : ERR_IO;
+	if (!f->head.seal.sealed && !f->sure)
 		e = make_sure(k, f, from);
 	if (e != OK)
 		return e;
-	*limit = f->sure ? f->limit : f->head.seal.sealed ? f->head.seal.end : f->mark;
+	*limit = f->sure ? f->limit : f->head.seal.end;
 	return OK;
 }

@@ -125,9 +125,9 @@ keeper_alive(struct keeper *k, uint64_t writer)
 
 /* ---- what is known of a file ---- */
 
-/* Heads first: a segment may begin with where another one ends. */
+/* Heads first: a segment may begin with where others end. */
 static enum err
-first_end(struct keeper *k, struct kfile *f, struct spool_end *end)
+tell_ends(struct keeper *k, struct kfile *f, struct fold_file *file)
 {
 	struct record_head h;
 	struct slice raw;
@@ -136,17 +136,19 @@ first_end(struct keeper *k, struct kfile *f, struct spool_end *end)
 	enum err e;
 
 	if (f->head.kind != SEGMENT_JOURNAL)
-		return ERR_NOTFOUND;
+		return OK;
 	e = keeper_raw(k, f, SEGMENT_HEAD, UINT32_MAX, &h, &raw);
 	k->window.seg = 0; /* read beyond what is synced: not to be kept */
-	if (e == ERR_IO)
-		return e;
 	if (e != OK || h.type != RECORD_END)
-		return ERR_NOTFOUND;
+		return e == ERR_IO ? e : OK;
 	item_reader_init(&r, &h, slice_of(raw.p + RECORD_HEAD, raw.n - RECORD_HEAD));
-	if (item_next(&r, &it) != OK || it.kind != ITEM_END)
-		return ERR_NOTFOUND;
-	*end = it.end;
+	while (item_next(&r, &it) == OK) {
+		if (it.kind != ITEM_END)
+			continue;
+		file->end_of = it.end.seg;
+		file->end_at = it.end.mark;
+		fold_see(k->fold, file);
+	}
 	return OK;
 }
 
@@ -189,7 +191,6 @@ static enum err
 tell_new(struct keeper *k, struct kfile *f)
 {
 	struct fold_file file = file_of(k, f);
-	struct spool_end end;
 	enum err e = OK;
 
 	if (f->ended)
@@ -197,13 +198,7 @@ tell_new(struct keeper *k, struct kfile *f)
 	if (e != OK)
 		return e;
 	fold_see(k->fold, &file);
-	e = first_end(k, f, &end);
-	if (e == OK) {
-		file.end_of = end.seg;
-		file.end_at = end.mark;
-		fold_see(k->fold, &file);
-	}
-	return e == ERR_NOTFOUND ? OK : e;
+	return tell_ends(k, f, &file);
 }
 
 static enum err
@@ -234,6 +229,21 @@ all_seen(struct keeper *k, uint64_t writer)
 	return w == NULL || w->scanned;
 }
 
+/* Its writer has gone on. The files that follow may have been seen when they were still empty: their first records, which
+ * may say where this one ends, are read again by the next scan. */
+static void
+left_behind(struct keeper *k, struct kfile *f)
+{
+	struct kfile *g;
+
+	f->left = true;
+	f->left_round = k->round;
+	k->want_scan = true;
+	for (g = RB_NEXT(kfile_tree, &k->files, f); g != NULL; g = RB_NEXT(kfile_tree, &k->files, g))
+		if (g->head.writer == f->head.writer && !g->bad)
+			g->learned = false;
+}
+
 /* Marks, seals and deaths since the last look. */
 static void
 refresh(struct keeper *k, struct kfile *f)
@@ -258,6 +268,8 @@ refresh(struct keeper *k, struct kfile *f)
 		f->mark = mark;
 	if (seg <= f->number || f->head.seal.sealed)
 		return;
+	if (!f->left)
+		left_behind(k, f);
 	if (kfile_fd(k, f) >= 0 && segment_head_load(f->fd, f->number, &f->head) == OK)
 		f->sealed = f->head.seal.sealed;
 }
@@ -400,6 +412,7 @@ keeper_scan(struct keeper *k)
 		(void)keeper_alive(k, k->writers[i].writer);
 		k->writers[i].scanned = k->writers[i].dead;
 	}
+	k->want_scan = false;
 	k->round++;
 	k->spares = 0;
 	e = segment_list(k->dirfd, note_entry, k);

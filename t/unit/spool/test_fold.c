@@ -207,6 +207,29 @@ a_fact_takes_the_segment_of_its_message_first(void **state)
 	fw_end(&w);
 }
 
+/* Who speaks of a message knows that it is synced: a mark that has not got there yet is an old one, and the fact waits. */
+static void
+a_fact_waits_for_an_old_mark(void **state)
+{
+	struct fw w = { .row_puts = 0 };
+	struct place p;
+
+	(void)state;
+	fw_make(&w, 1, A);
+	fw_make(&w, 2, B);
+	p = fw_message(&w, 1, 1);
+	fw_outcome(&w, 2, 1, 1, OUTCOME_DELIVERED, p);
+	fw_seg(&w, 1)->mark = 0;
+	fw_start(&w);
+	assert_int_equal(fold_segment(w.fold, 2, 0), ERR_AGAIN);
+	fw_seg(&w, 1)->mark = 1;
+	assert_int_equal(fold_segment(w.fold, 2, 0), OK);
+	fw_commit(&w);
+	assert_int_equal(w.map.rows, 0);
+	assert_int_equal(w.map.ledger.delivered, 1);
+	fw_end(&w);
+}
+
 /* False bytes could name each other in a ring: that must end. */
 static void
 a_ring_of_facts_ends(void **state)
@@ -218,6 +241,8 @@ a_ring_of_facts_ends(void **state)
 	fw_make(&w, 2, B);
 	fw_outcome(&w, 1, 1, 1, OUTCOME_DELIVERED, (struct place){ 2, FW_OFF(5) });
 	fw_outcome(&w, 2, 2, 1, OUTCOME_DELIVERED, (struct place){ 1, FW_OFF(5) });
+	fw_die(&w, A);
+	fw_die(&w, B);
 	fw_start(&w);
 	fw_fold_all(&w);
 	fw_commit(&w);
@@ -704,6 +729,7 @@ main(void)
 		cmocka_unit_test(what_came_and_went_gets_no_row),
 		cmocka_unit_test(only_what_is_below_the_mark_is_folded),
 		cmocka_unit_test(a_fact_takes_the_segment_of_its_message_first),
+		cmocka_unit_test(a_fact_waits_for_an_old_mark),
 		cmocka_unit_test(a_ring_of_facts_ends),
 		cmocka_unit_test(a_failed_segment_ends_where_a_later_one_says),
 		cmocka_unit_test(nobody_is_in_doubt_before_all_of_a_writer_is_folded),

@@ -244,6 +244,62 @@ a_segment_ends_where_its_successor_says(void **state)
 	kfix_fini(&f);
 }
 
+/* A full segment whose seal is still on its way, or never comes: its writer has gone on, so all of it was synced. */
+static void
+a_segment_left_behind_is_folded_to_its_end(void **state)
+{
+	struct kfix f;
+	struct place p;
+
+	(void)state;
+	kfix_init(&f);
+	kfix_settle(&f);
+	put_message(&f, 1, 1);
+	writer_sync(&f, 1);
+	kfix_settle(&f);
+	p = put_message(&f, 1, 2); /* the keeper never saw this mark */
+	writer_begin(&f, 1);
+	put_message(&f, 1, 3);
+	writer_sync(&f, 1);
+	put_outcome(&f, 2, 2, 1, OUTCOME_DELIVERED, p);
+	writer_sync(&f, 2);
+	kfix_settle(&f);
+	assert_int_equal(map_ledger(&f).accepted, 3);
+	assert_int_equal(map_ledger(&f).delivered, 1);
+	assert_int_equal(map_state(&f, 2), ROW_STATES);
+	kfix_fini(&f);
+}
+
+/* What a failed sync left behind is not mail, though its writer lives. */
+static void
+a_failed_segment_left_behind_ends_at_its_mark(void **state)
+{
+	struct kfix f;
+	struct record r = { .items = 0 };
+	struct spool_end end;
+
+	(void)state;
+	kfix_init(&f);
+	kfix_settle(&f);
+	put_message(&f, 1, 1);
+	writer_sync(&f, 1);
+	kfix_settle(&f);
+	end = (struct spool_end){ .seg = writer_of(&f, 1)->seg.number, .mark = writer_of(&f, 1)->off };
+	put_message(&f, 1, 2);
+	writer_begin(&f, 1);
+	writer_of(&f, 1)->mark = 0;
+	kfix_settle(&f); /* the next segment is seen while it is still empty */
+	record_add_end(&r, &(struct spool_end){ .seg = 77, .mark = SEGMENT_HEAD }); /* another one, before */
+	record_add_end(&r, &end);
+	writer_put(&f, 1, &r);
+	writer_sync(&f, 1);
+	kfix_settle(&f);
+	assert_int_equal(map_state(&f, 1), ROW_QUEUED);
+	assert_int_equal(map_state(&f, 2), ROW_STATES);
+	assert_int_equal(map_ledger(&f).accepted, 1);
+	kfix_fini(&f);
+}
+
 static void
 the_second_death_by_own_fault_quarantines(void **state)
 {
@@ -613,6 +669,8 @@ main(void)
 		cmocka_unit_test(a_torn_tail_is_nothing),
 		cmocka_unit_test(damage_is_named_and_the_rest_is_served),
 		cmocka_unit_test(a_segment_ends_where_its_successor_says),
+		cmocka_unit_test(a_segment_left_behind_is_folded_to_its_end),
+		cmocka_unit_test(a_failed_segment_left_behind_ends_at_its_mark),
 		cmocka_unit_test(the_second_death_by_own_fault_quarantines),
 		cmocka_unit_test(what_is_over_is_given_back),
 		cmocka_unit_test(a_large_enough_one_becomes_a_spare),
