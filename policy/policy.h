@@ -219,7 +219,7 @@ typedef void policy_dns_done(void *arg, const char *error, const struct policy_d
 /* What policy asks of its worker. Callbacks come from the loop, never before the call has returned. */
 struct policy_host_ops {
 	/* type is one of A AAAA MX TXT PTR NS CNAME. done once: error NULL and rows, or error such as "NXDOMAIN" and
-	 * no rows. Rows hold until done returns. NULL function: no resolver. */
+	 * no rows. Rows hold until done returns. Never gives NULL. NULL function: no resolver. */
 	void *(*dns_start)(void *arg, const char *name, const char *type, policy_dns_done *done, void *done_arg);
 	void (*dns_cancel)(void *arg, void *query);
 	/* fn(fn_arg) once, at that monotonic time. The handle is over when fn was called or timer_stop. */
