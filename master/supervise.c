@@ -378,13 +378,14 @@ watchdog_time(const struct seat *s)
 	return s->ready ? t : WATCH_STARTING * t;
 }
 
-/* What is in the mapping may be nonsense: a heartbeat from the future is as good as none. */
+/* What is in the mapping may be nonsense: a heartbeat from the far future is as good as none. One a little ahead is an
+ * ordinary one: `now` is this turn's beginning, and children beat on during the turn. */
 static usec_t
 last_sign(const struct master *m, int slot, usec_t now)
 {
 	usec_t beat = slot_heartbeat(shm_slot(m->area, slot));
 
-	return beat > m->seats[slot].born && beat <= now ? beat : m->seats[slot].born;
+	return beat > m->seats[slot].born && beat <= now + USEC_PER_SEC ? beat : m->seats[slot].born;
 }
 
 static void
