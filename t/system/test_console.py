@@ -56,7 +56,7 @@ def test_message_details_retry_fail(queue):
     m.ctl("message", "retry", ids[0])
     wait_until(lambda: m.json("message", "details", ids[0])["tries"] > tries, what="one try more")
     m.ctl("message", "fail", "quiet", ids[1])
-    wait_until(lambda: m.json("ledger")["bounced"] == 1, what="a failed message")
+    wait_until(lambda: m.json("ledger")["discarded"] == 1, what="a failed message")
     assert "is not queued" in ctl_refused(m, "message", "details", ids[1])
     m.ctl("message", "fail", ids[2])
     wait_until(lambda: m.json("ledger")["generated"] == 1, what="a notice")
@@ -66,7 +66,7 @@ def test_message_details_retry_fail(queue):
 def test_fail_domain(queue):
     m, _ = queue
     m.ctl("fail", "domain", "quiet", "example.com")
-    wait_until(lambda: m.json("ledger")["bounced"] == 3, what="three failed")
+    wait_until(lambda: m.json("ledger")["discarded"] == 3, what="three failed")
     assert [q["domain"] for q in m.json("mailq")["queues"]] == ["sub.example.com"]
 
 

@@ -31,7 +31,8 @@ def test_one_message_passes_all_phases_and_arrives(make, sink):
     assert mail.sender == "a@source.test" and mail.rcpts == ["b@example.com"]
     received = mail.data.split(b"\r\nSubject", 1)[0].decode()
     message_id = text.split()[-1]
-    assert received.startswith("Received: from client.test") and message_id in received and "mx.example.test" in received
+    assert received.startswith("Received: from ") and "helo=client.test" in received
+    assert message_id in received and "by mx.example.test" in received
     wait_until(lambda: any("@D@" in x for x in m.log("mainlog")), what="the delivery line")
     lines = [x.split("@") for x in m.log("mainlog")]
     assert [f[4] for f in lines if len(f) > 5] == ["R", "D"]
@@ -80,7 +81,7 @@ def test_a_thousand_recipients(make, sink):
 
 
 def test_25_mb(make, sink):
-    m = make(sink.port, extra="max_message_size = 0")
+    m = make(sink.port, listener="max_message_size = 0")
     data = corpus.large()
     with Client(m.port, timeout=60) as c:
         c.greet()

@@ -69,7 +69,7 @@ def test_the_master_dies_and_all_end(make, sink):
 
 
 def test_reload_keeps_connections_and_tells_old_sessions(make, sink):
-    m = make(sink.port, extra='reconfig_message = "4.3.2 new rules"')
+    m = make(sink.port, listener='reconfig_message = "4.3.2 new rules"')
     old = Client(m.port)
     old.greet()
     before = m.children("worker")
@@ -79,6 +79,7 @@ def test_reload_keeps_connections_and_tells_old_sessions(make, sink):
     with Client(m.port) as c:
         c.greet()
         assert c.mail("s@source.test", ["r@example.com"], b"Subject: x\r\n\r\nx\r\n")[0] == 250
+    wait_until(lambda: [p for p in m.json("summary")["processes"] if p["state"] == "draining"], what="a draining worker")
     code, text = old.cmd("MAIL FROM:<s@source.test>")
     assert code == 421 and "new rules" in text
     old.close()

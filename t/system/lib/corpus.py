@@ -71,9 +71,15 @@ def large(size=25 << 20):
     return b"From: <g@source.test>\r\nSubject: large\r\n\r\n" + body
 
 
-TRACE = re.compile(rb"\A(?:(?:Received|Return-Path|X-Tap):[^\n]*\n(?:[ \t][^\n]*\n)*)+", re.I)
+RECEIVED = re.compile(rb"\AReceived:[^\n]*\n(?:[ \t][^\n]*\n)*", re.I)
+TRACE = re.compile(rb"\A(?:(?:Received|Return-Path):[^\n]*\n(?:[ \t][^\n]*\n)*)+", re.I)
 
 
 def without_trace(data):
-    """The message as it was before trace fields were put on top."""
+    """The message as it was before one Received field was put on top."""
+    return RECEIVED.sub(b"", data, 1)
+
+
+def without_traces(data):
+    """Without any trace field on top: for mail that went through several servers."""
     return TRACE.sub(b"", data, 1)

@@ -100,17 +100,21 @@ class Sink:
     def __init__(self, answer=None, host="127.0.0.1", port=0, extensions=(b"PIPELINING", b"8BITMIME", b"SMTPUTF8",
                                                                         b"SIZE 100000000")):
         self.mails, self.lock, self.answer, self.ext = [], threading.Condition(), answer, extensions
-        self.connections = 0
+        self.connections, self.open = 0, set()
         sink = self
 
         class Handler(socketserver.StreamRequestHandler):
             wbufsize, disable_nagle_algorithm = 0, True
 
             def handle(self):
+                with sink.lock:
+                    sink.open.add(self.request)
                 try:
                     sink.session(self)
                 except OSError:
                     pass
+                with sink.lock:
+                    sink.open.discard(self.request)
 
         class Server(socketserver.ThreadingTCPServer):
             allow_reuse_address, daemon_threads, request_queue_size = True, True, 512
@@ -196,3 +200,9 @@ class Sink:
     def close(self):
         self.server.shutdown()
         self.server.server_close()
+        with self.lock:
+            for s in list(self.open):
+                try:
+                    s.shutdown(socket.SHUT_RDWR)
+                except OSError:
+                    pass
