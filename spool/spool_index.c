@@ -1,6 +1,8 @@
 #include "spool/spool_index.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -8,6 +10,7 @@
 #include "shm/base/log.h"
 #include "shm/base/mem.h"
 #include "spool/spool_index_int.h"
+#include "spool/spool_index_write.h"
 
 static const char *const table_names[T_COUNT] = { "meta", "message", "queue", "wake", "queues", "bindings", "expiry",
 	"segment", "attempt", "edit", "writer", "handover", "damage", "aside" };
@@ -81,6 +84,70 @@ index_close(struct index **ix)
 	*ix = NULL;
 }
 
+/* ---- a compact copy ---- */
+
+void
+index_remove_files(const char *folder)
+{
+	static const char *const files[] = { "data.mdb", "lock.mdb" };
+	struct bytes path = { 0 };
+
+	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
+		path.n = 0;
+		bytes_addf(&path, "%s/%s", folder, files[i]);
+		(void)unlink(bytes_cstr(&path));
+	}
+	bytes_fini(&path);
+	(void)rmdir(folder);
+}
+
+static bool
+sync_working_folder(void)
+{
+	int fd = open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	bool done = fd >= 0 && fsync(fd) == 0;
+
+	if (fd >= 0)
+		close(fd);
+	return done;
+}
+
+/* Both folders stand until the exchange is on disk, so that at no moment there is no map. */
+static enum err
+copy_and_exchange(struct index *ix, const char *copy)
+{
+	enum err e;
+
+	index_remove_files(copy);
+	e = mkdir(copy, 0750) == 0 ? lmdb_copy_compact(ix->env, copy) : ERR_IO;
+	if (e != OK) {
+		log_errno(LOG_LVL_WARN, "index", "no compact copy can be made (%s): it stays as it is", err_text(e));
+		return OK;
+	}
+	lmdb_close(&ix->env);
+	if (renameat2(AT_FDCWD, copy, AT_FDCWD, ix->path, RENAME_EXCHANGE) != 0 || !sync_working_folder())
+		log_errno(LOG_LVL_WARN, "index", "the compact copy cannot take its place");
+	return open_env(ix);
+}
+
+enum err
+index_compact(struct index *ix, uint64_t least)
+{
+	struct lmdb_usage u;
+	struct bytes copy = { 0 };
+	enum err e = lmdb_usage(ix->env, &u);
+
+	if (e != OK || u.file_bytes < least || u.free_bytes < u.file_bytes / 4 * 3)
+		return e;
+	log_info("index", "%llu of %llu MiB are free: the index is copied compact",
+		(unsigned long long)(u.free_bytes >> 20), (unsigned long long)(u.file_bytes >> 20));
+	bytes_addf(&copy, "%s.copy", ix->path);
+	e = copy_and_exchange(ix, bytes_cstr(&copy));
+	index_remove_files(bytes_cstr(&copy));
+	bytes_fini(&copy);
+	return e;
+}
+
 /* With the lock held. A map that was put aside is let go once its last snapshot has ended. */
 static enum err
 current_env(struct index *ix)
@@ -145,9 +212,12 @@ enum err
 table_get(struct lmdb_txn *t, enum index_table table, const struct key *k, decode_fn *decode, void *out)
 {
 	struct slice v;
+	enum err e;
 
-	if (!lmdb_get(t, table, key_slice(k), &v))
-		return lmdb_txn_error(t) != OK ? lmdb_txn_error(t) : ERR_NOTFOUND;
+	if (!lmdb_get(t, table, key_slice(k), &v)) {
+		e = lmdb_txn_error(t);
+		return e != OK ? e : ERR_NOTFOUND;
+	}
 	return decode(key_slice(k), v, out) ? OK : ERR_DAMAGED;
 }
 

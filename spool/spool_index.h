@@ -38,6 +38,10 @@ enum err index_open(const struct index_conf *conf, struct index **out);
 /* Clears the caller's pointer; NULL inside is fine. No snapshot may be open. */
 void index_close(struct index **ix);
 
+/* The keeper, at its start and without a snapshot: a file of at least `least` bytes of which three quarters are free is
+ * replaced by a compact copy; the file never shrinks by itself. Readers find the new one. */
+enum err index_compact(struct index *ix, uint64_t least);
+
 enum err index_begin(struct index *ix, struct index_txn **out);
 /* Clears the caller's pointer; NULL inside is fine. */
 void index_end(struct index_txn **t);

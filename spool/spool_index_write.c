@@ -508,12 +508,14 @@ index_sweep(struct index_writer *w, usec_t now, size_t max, usec_t (*fn)(void *a
 
 /* ---- end ---- */
 
+/* That a root has no parent: see fold_forget. */
 static void
 free_deltas(struct delta_tree *tree)
 {
 	struct delta *d;
 
 	while ((d = RB_ROOT(tree)) != NULL) {
+		require_that(RB_PARENT(d, node) == NULL, "index");
 		RB_REMOVE(delta_tree, tree, d);
 		free(d->text);
 		free(d);

@@ -47,4 +47,7 @@ enum err index_sweep(struct index_writer *w, usec_t now, size_t max,
 enum err index_load(struct index_txn *t, struct fold *f);
 enum err index_edits(struct index_txn *t, msgid_t id, enum err (*fn)(void *, const struct fold_edit *), void *arg);
 
+/* Removes an environment's folder with its files; nobody may be about to open it. */
+void index_remove_files(const char *folder);
+
 #endif

@@ -9,22 +9,10 @@
 #include "shm/base/mem.h"
 #include "spool/spool_keeper_int.h"
 
+/* A smaller file is not worth a copy. */
+#define COMPACT_LEAST (UINT64_C(64) << 20)
+
 /* ---- a map that cannot be read ---- */
-
-static void
-remove_map(const char *folder)
-{
-	static const char *const files[] = { "data.mdb", "lock.mdb" };
-	struct bytes path = { 0 };
-
-	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
-		path.n = 0;
-		bytes_addf(&path, "%s/%s", folder, files[i]);
-		(void)unlink(bytes_cstr(&path));
-	}
-	bytes_fini(&path);
-	(void)rmdir(folder);
-}
 
 /* Under another name first: who has it open keeps a whole one and sees that there is a new one. */
 static enum err
@@ -34,11 +22,11 @@ put_aside(const char *folder)
 	enum err e = OK;
 
 	bytes_addf(&old, "%s.old", folder);
-	remove_map(bytes_cstr(&old));
+	index_remove_files(bytes_cstr(&old));
 	if (rename(folder, bytes_cstr(&old)) != 0 && errno != ENOENT)
 		e = ERR_IO;
 	else
-		remove_map(bytes_cstr(&old));
+		index_remove_files(bytes_cstr(&old));
 	bytes_fini(&old);
 	return e;
 }
@@ -57,6 +45,8 @@ open_and_load(struct keeper *k)
 	struct index_txn *t = NULL;
 	enum err e = index_open(&conf, &k->index);
 
+	if (e == OK)
+		e = index_compact(k->index, COMPACT_LEAST);
 	if (e != OK)
 		return e;
 	e = index_begin(k->index, &t);

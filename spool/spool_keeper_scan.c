@@ -345,17 +345,18 @@ note_entry(void *arg, enum segment_file what, uint32_t number, const char *name)
 	return OK;
 }
 
-/* A body that its writer gave up is no news; anything else should not have vanished. */
+/* A body that its writer gave up, or a journal to which nothing was ever written, is no news; anything else should not
+ * have vanished. Its row goes all the same: there is nothing left to fold or to give back. */
 static void
 vanished(struct keeper *k, struct kfile *f)
 {
 	struct index_segment s;
 
 	if (f->head.number != 0 && fold_segment_get(k->fold, f->number, &s) && s.state != SEG_OVER) {
-		if (s.kind == SEGMENT_BODY && s.messages == 0)
-			fold_gone(k->fold, f->number);
-		else
+		if (s.messages > 0 || (s.kind == SEGMENT_JOURNAL && s.folded > SEGMENT_HEAD))
 			log_error("keeper", "segment %u has vanished with %u messages", f->number, s.messages);
+		if (s.messages == 0 && s.attempts == 0 && s.edits == 0)
+			fold_gone(k->fold, f->number);
 	}
 	kfile_free(k, f);
 }

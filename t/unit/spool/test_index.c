@@ -365,6 +365,55 @@ an_abandoned_commit_leaves_nothing(void **state)
 	leave(&p);
 }
 
+static off_t
+file_size(void)
+{
+	struct stat st;
+
+	assert_int_equal(stat("index/data.mdb", &st), 0);
+	return st.st_size;
+}
+
+static void
+a_file_that_is_mostly_free_is_copied_compact(void **state)
+{
+	struct place_to_be p;
+	struct index_writer *w;
+	struct index_txn *t;
+	struct index_row got;
+	off_t before;
+
+	(void)state;
+	enter(&p);
+	w = index_write_begin(p.ix, NULL, NULL);
+	for (msgid_t id = 1; id <= 3000; id++) {
+		struct index_row a = row(id, "out1", "y", 3, (usec_t)id, ROW_QUEUED);
+
+		assert_int_equal(index_put_row(w, NULL, &a), OK);
+	}
+	assert_int_equal(index_write_finish(&w), OK);
+	before = file_size();
+	assert_int_equal(index_compact(p.ix, 0), OK);
+	assert_true(file_size() == before); /* it is full */
+	w = index_write_begin(p.ix, NULL, NULL);
+	for (msgid_t id = 2; id <= 3000; id++) {
+		struct index_row a = row(id, "out1", "y", 3, (usec_t)id, ROW_QUEUED);
+
+		a.look = a.received_at + INT64_C(86400) * USEC_PER_SEC;
+		assert_int_equal(index_put_row(w, &a, NULL), OK);
+	}
+	assert_int_equal(index_write_finish(&w), OK);
+	assert_int_equal(index_compact(p.ix, (uint64_t)before * 2), OK);
+	assert_true(file_size() >= before); /* too small to matter */
+	assert_int_equal(index_compact(p.ix, 0), OK);
+	assert_true(file_size() < before / 2);
+	assert_int_equal(access("index.copy", F_OK), -1);
+	t = look(&p);
+	assert_int_equal(index_message_get(t, 1, &got), OK);
+	index_end(&t);
+	leave(&p);
+}
+
 /* ---- state ---- */
 
 static void
@@ -423,6 +472,7 @@ main(void)
 		cmocka_unit_test(attempts_places_and_handovers),
 		cmocka_unit_test(the_sweep_takes_what_is_due),
 		cmocka_unit_test(an_abandoned_commit_leaves_nothing),
+		cmocka_unit_test(a_file_that_is_mostly_free_is_copied_compact),
 		cmocka_unit_test(bindings_keep_their_state),
 	};
 
