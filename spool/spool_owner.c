@@ -148,6 +148,7 @@ static void
 queue_free(struct spool_owner *o, struct owner_queue *q)
 {
 	RB_REMOVE(owner_queues, &o->queues, q);
+	queue_due(q, false);
 	o->n_queues--;
 	sched_queue_fini(&o->sched, &q->sched);
 	free(q->binding);
@@ -568,8 +569,10 @@ owner_new(const struct owner_env *env)
 	RB_INIT(&o->mems);
 	RB_INIT(&o->queues);
 	RB_INIT(&o->segs);
+	TAILQ_INIT(&o->due);
 	TAILQ_INIT(&o->wants);
 	TAILQ_INIT(&o->ranges);
+	STAILQ_INIT(&o->map_ranges);
 	TAILQ_INIT(&o->suspensions);
 	o->born = clock_mono();
 	o->next_wake = INT64_MAX;
@@ -616,6 +619,7 @@ owner_free(struct spool_owner **op)
 		free(s);
 	}
 	owner_ranges_free(o);
+	map_ranges_free(&o->map_ranges);
 	free(o);
 	*op = NULL;
 }

@@ -98,7 +98,7 @@ believe(struct spool_owner *o, const struct hint *h, struct slice binding, struc
 	struct owner_mem *m;
 
 	/* What jumps the queue is not to wait behind a full window. */
-	if ((queue_window_full(q) && h->priority == 0) || o->n_loaded >= OWNER_LOADED || owner_in_range(o, h->id, q)) {
+	if ((queue_window_full(q) && h->priority == 0) || o->n_loaded >= OWNER_LOADED || owner_in_range(o, h->id, 0, q)) {
 		q->missed = true;
 		return;
 	}

@@ -51,6 +51,13 @@ struct look_page {
 	size_t n;
 	bool eof;
 };
+struct map_range {
+	msgid_t lo, hi;
+	usec_t at;
+	char *binding, *domain;
+	STAILQ_ENTRY(map_range) link;
+};
+STAILQ_HEAD(map_ranges, map_range);
 struct look_want {
 	msgid_t id;
 	struct index_row *row; /* on the heap; NULL: there is none */
@@ -96,6 +103,8 @@ struct owner_look {
 	size_t n_before;
 	uint64_t known[LIVES_KEPT]; /* writers that need not be waited for */
 	size_t n_known;
+	/* range edits that the keeper has not brought to every row yet */
+	struct map_ranges ranges;
 	/* attempts that the map believes this process has open */
 	bool scan_open;
 	msgid_t *open;
@@ -174,7 +183,9 @@ struct owner_queue {
 	usec_t idle_since;
 	void *role;
 	RB_ENTRY(owner_queue) by_hash;
+	TAILQ_ENTRY(owner_queue) due_link;
 };
+TAILQ_HEAD(owner_due, owner_queue);
 RB_HEAD(owner_queues, owner_queue);
 
 struct want {
@@ -216,7 +227,9 @@ struct spool_owner {
 	struct owner_segs segs;
 	struct wants wants;
 	size_t n_wants, n_loaded, n_past, n_taken, n_queues;
-	struct ranges ranges;
+	struct owner_due due; /* in the order in which their pages are read */
+	struct ranges ranges;         /* ours, not yet in the map */
+	struct map_ranges map_ranges; /* in the map of the last look, and not brought to every row yet */
 	struct suspensions suspensions;
 	/* partitions */
 	uint32_t table_version;
@@ -266,6 +279,8 @@ void owner_hint_seen(struct spool_owner *o, const struct hint *h, const struct i
 
 /* spool_owner_look.c */
 void owner_want(struct spool_owner *o, const struct want *w);
+/* There may be more of it in the map, from the start; or there is not. */
+void queue_due(struct owner_queue *q, bool due);
 void owner_look_around(struct spool_owner *o, usec_t now);
 usec_t owner_look_next(struct spool_owner *o, usec_t now);
 void owner_row(struct spool_owner *o, struct owner_queue *q, const struct index_row *row);
@@ -278,9 +293,13 @@ void owner_verb_row(struct spool_owner *o, struct verb_call *call, const struct 
 void owner_due_row(struct spool_owner *o, msgid_t id, const struct index_row *row);
 void owner_open_row(struct spool_owner *o, const struct index_row *row);
 void owner_edit_again(struct spool_owner *o, msgid_t id, const struct index_row *row);
-bool owner_in_range(const struct spool_owner *o, msgid_t id, const struct owner_queue *q);
+/* Is there a range about it that the map may not show in its row? `edit`: the time of the row's newest edit. */
+bool owner_in_range(const struct spool_owner *o, msgid_t id, usec_t edit, const struct owner_queue *q);
 void owner_ranges_free(struct spool_owner *o);
 void owner_ranges_passed(struct spool_owner *o);
+/* Those of a look take the place of the former ones. */
+void owner_ranges_take(struct spool_owner *o, struct map_ranges *now);
+void map_ranges_free(struct map_ranges *r);
 void owner_verb_fail(struct verb_call *call, enum err e);
 
 #endif

@@ -40,12 +40,27 @@ wants_page(struct spool_owner *o, const struct owner_queue *q)
 	return !q->sched.suspended && q->sched.n_ready < OWNER_WINDOW / 2;
 }
 
+void
+queue_due(struct owner_queue *q, bool due)
+{
+	if (q->due != due) {
+		if (due)
+			TAILQ_INSERT_TAIL(&q->o->due, q, due_link);
+		else
+			TAILQ_REMOVE(&q->o->due, q, due_link);
+	}
+	q->due = due;
+	q->cursor = index_queue_first(q->hash);
+}
+
 static void
 want_pages(struct spool_owner *o, struct owner_look *l)
 {
 	struct owner_queue *q;
 
-	for (q = queues_next(o, NULL); q != NULL && l->n_pages < OWNER_PAGES; q = queues_next(o, q)) {
+	TAILQ_FOREACH (q, &o->due, due_link) {
+		if (l->n_pages == OWNER_PAGES)
+			break;
 		if (!wants_page(o, q))
 			continue;
 		q->asked = true;
@@ -59,7 +74,7 @@ pages_wanted(struct spool_owner *o)
 {
 	struct owner_queue *q;
 
-	for (q = queues_next(o, NULL); q != NULL; q = queues_next(o, q))
+	TAILQ_FOREACH (q, &o->due, due_link)
 		if (wants_page(o, q))
 			return true;
 	return false;
@@ -126,6 +141,7 @@ free_look(struct owner_look *l)
 		free(l->wakes[i].binding);
 		free(l->wakes[i].domain);
 	}
+	map_ranges_free(&l->ranges);
 	free(l->wakes);
 	free(l->segs);
 	free(l->open);
@@ -234,7 +250,7 @@ doubtful_row(struct spool_owner *o, struct owner_queue *q, const struct index_ro
 void
 owner_row(struct spool_owner *o, struct owner_queue *q, const struct index_row *row)
 {
-	if (!owner_has(o, q->hash) || mem_find(o, row->id) != NULL || owner_in_range(o, row->id, q))
+	if (!owner_has(o, q->hash) || mem_find(o, row->id) != NULL || owner_in_range(o, row->id, row->edit, q))
 		return;
 	if (row->fate != ROW_LIVES && row->state != ROW_WORK) {
 		if (clock_real() >= q->errand_after)
@@ -259,13 +275,21 @@ take_page(struct spool_owner *o, struct look_page *p)
 	if (q == NULL)
 		return;
 	q->asked = false;
-	for (size_t i = 0; i < p->n; i++)
-		if (!q->sched.suspended || p->rows[i].fate != ROW_LIVES)
+	for (size_t i = 0; i < p->n; i++) {
+		struct want w = { .what = WANT_ROW, .id = p->rows[i].id };
+
+		if (p->rows[i].fate != ROW_LIVES)
+			owner_want(o, &w); /* again, with its reason */
+		else if (!q->sched.suspended)
 			owner_row(o, q, &p->rows[i]);
+	}
 	q->cursor = p->after;
+	/* To the end of the line: the others' pages first. */
+	TAILQ_REMOVE(&o->due, q, due_link);
+	TAILQ_INSERT_TAIL(&o->due, q, due_link);
 	if (p->eof) {
-		q->due = q->fates = false;
-		q->cursor = index_queue_first(q->hash);
+		q->fates = false;
+		queue_due(q, false);
 	}
 }
 
@@ -275,12 +299,14 @@ take_wake(struct spool_owner *o, const struct look_wake *w, usec_t now)
 {
 	struct owner_queue *q = queue_get(o, w->queue, slice_str(w->binding), slice_str(w->domain));
 
+	if (q->walk_began == 0)
+		q->fates = true; /* what an owner before us was to do */
+	q->idle_since = now;
 	if (q->due || (q->mems > 0 && !q->missed && now - q->walk_began < WALK_AGAIN))
 		return;
-	q->due = true;
+	queue_due(q, true);
 	q->missed = false;
 	q->walk_began = now;
-	q->cursor = index_queue_first(q->hash);
 }
 
 static void
@@ -349,6 +375,7 @@ take_look(struct spool_owner *o, struct owner_look *l, usec_t now)
 	take_segs(o, l);
 	forget_past(o);
 	owner_ranges_passed(o);
+	owner_ranges_take(o, &l->ranges);
 	if (l->adopt && l->adopted && !o->adopted) {
 		o->adopted = true;
 		o->news = true;
@@ -428,6 +455,7 @@ begin_look(struct spool_owner *o, usec_t now)
 	l->env = &o->env;
 	l->now = clock_real();
 	l->next_wake = INT64_MAX;
+	STAILQ_INIT(&l->ranges);
 	want_segs(o, l);
 	want_pages(o, l);
 	want_wakes(o, l, now);
@@ -471,6 +499,8 @@ owner_look_next(struct spool_owner *o, usec_t now)
 
 	if (o->looking)
 		return INT64_MAX;
+	if (now < o->look_after)
+		return o->look_after;
 	if (o->news || o->n_wants > 0 || pages_wanted(o))
 		next = now;
 	if (o->adopted && !o->draining && o->next_wake != INT64_MAX) {
@@ -481,5 +511,5 @@ owner_look_next(struct spool_owner *o, usec_t now)
 	}
 	if (o->more_wakes && o->scanned_wakes + WAKES_GAP < next)
 		next = o->scanned_wakes + WAKES_GAP;
-	return next > o->look_after ? next : o->look_after;
+	return next;
 }

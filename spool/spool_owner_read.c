@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "shm/base/mem.h"
+#include "spool/spool_index_write.h"
 
 enum { WAKES_A_PAGE = 64, SEGS_A_PAGE = 64, ATTEMPTS_A_PAGE = 64 };
 
@@ -221,6 +222,23 @@ read_open(struct index_txn *t, struct owner_look *l)
 	return OK;
 }
 
+/* ---- ranges on their way to the rows */
+
+static enum err
+add_range(void *arg, const struct fold_edit *e)
+{
+	struct owner_look *l = arg;
+	struct map_range *r;
+
+	if (e->done >= e->hi)
+		return OK;
+	r = mem_alloc(sizeof *r);
+	*r = (struct map_range){ .lo = e->lo, .hi = e->hi, .at = e->at, .binding = slice_dup(e->binding),
+		.domain = slice_dup(e->domain) };
+	STAILQ_INSERT_TAIL(&l->ranges, r, link);
+	return OK;
+}
+
 /* ---- all of it */
 
 static enum err
@@ -233,6 +251,8 @@ read_snapshot(struct index_txn *t, struct owner_look *l)
 		l->keeper = l->meta.keeper;
 	if (e == OK)
 		e = read_segs(t, l);
+	if (e == OK)
+		e = index_edits(t, 0, add_range, l);
 	if (e == OK && l->adopt)
 		e = read_adoption(t, l);
 	if (e != OK || l->meta.rebuilding)

@@ -289,15 +289,56 @@ range_has(const struct range *r, msgid_t id, const struct owner_queue *q)
 	       (r->edit.domain.n == 0 || slice_ieq(r->edit.domain, slice_str(q->domain)));
 }
 
+static bool
+map_range_has(const struct map_range *r, msgid_t id, const struct owner_queue *q)
+{
+	if (id < r->lo || id > r->hi || q->binding == NULL)
+		return false;
+	return (*r->binding == '\0' || strcmp(r->binding, q->binding) == 0) &&
+	       (*r->domain == '\0' || slice_ieq(slice_str(r->domain), slice_str(q->domain)));
+}
+
 bool
-owner_in_range(const struct spool_owner *o, msgid_t id, const struct owner_queue *q)
+owner_in_range(const struct spool_owner *o, msgid_t id, usec_t edit, const struct owner_queue *q)
 {
 	const struct range *r;
+	const struct map_range *mr;
 
 	TAILQ_FOREACH (r, &o->ranges, link)
 		if (range_has(r, id, q))
 			return true;
+	STAILQ_FOREACH (mr, &o->map_ranges, link)
+		if (edit < mr->at && map_range_has(mr, id, q))
+			return true;
 	return false;
+}
+
+void
+map_ranges_free(struct map_ranges *r)
+{
+	struct map_range *mr;
+
+	while ((mr = STAILQ_FIRST(r)) != NULL) {
+		STAILQ_REMOVE_HEAD(r, link);
+		free(mr->binding);
+		free(mr->domain);
+		free(mr);
+	}
+}
+
+/* What no range is on its way to any more is looked through from the start. */
+void
+owner_ranges_take(struct spool_owner *o, struct map_ranges *now)
+{
+	struct owner_queue *q;
+
+	if (!STAILQ_EMPTY(&o->map_ranges))
+		for (q = queues_next(o, NULL); q != NULL; q = queues_next(o, q)) {
+			q->fates = true;
+			queue_due(q, true);
+		}
+	map_ranges_free(&o->map_ranges);
+	STAILQ_CONCAT(&o->map_ranges, now);
 }
 
 /* What the map will say of them is found when it has the range: until then nothing in it is loaded (owner_in_range). */
@@ -349,8 +390,8 @@ owner_ranges_passed(struct spool_owner *o)
 			continue;
 		for (q = queues_next(o, NULL); q != NULL; q = queues_next(o, q))
 			if (range_has(r, r->edit.id_lo, q)) {
-				q->due = q->fates = true;
-				q->cursor = index_queue_first(q->hash);
+				q->fates = true;
+				queue_due(q, true);
 			}
 		range_free(o, r);
 	}
