@@ -103,6 +103,7 @@ fold_new(const struct fold_world *world, void *arg)
 	return f;
 }
 
+/* That a root has no parent is all the static analyzer must be told to see that RB_REMOVE takes it out. */
 void
 fold_forget(struct fold *f)
 {
@@ -118,14 +119,17 @@ fold_forget(struct fold *f)
 	while ((a = RB_ROOT(&f->attempts)) != NULL)
 		fattempt_free(f, a);
 	while ((s = RB_ROOT(&f->segs)) != NULL) {
+		require_that(RB_PARENT(s, node) == NULL, "fold");
 		RB_REMOVE(fseg_tree, &f->segs, s);
 		free(s);
 	}
 	while ((w = RB_ROOT(&f->writers)) != NULL) {
+		require_that(RB_PARENT(w, node) == NULL, "fold");
 		RB_REMOVE(fwriter_tree, &f->writers, w);
 		free(w);
 	}
 	while ((h = RB_ROOT(&f->hands)) != NULL) {
+		require_that(RB_PARENT(h, node) == NULL, "fold");
 		RB_REMOVE(fhand_tree, &f->hands, h);
 		free(h->text);
 		free(h);
@@ -527,7 +531,8 @@ fold_segment(struct fold *f, uint32_t number, uint64_t budget)
 
 	if (s == NULL || !fseg_foldable(s))
 		return OK;
-	RB_FOREACH (k, fseg_tree, &f->segs) {
+	RB_FOREACH(k, fseg_tree, &f->segs)
+	{
 		if (!k->keepers || k == s || !fseg_foldable(k))
 			continue;
 		e = run(f, k, 0);

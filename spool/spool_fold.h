@@ -27,8 +27,8 @@ struct fold_record {
 	msgid_t id_high;
 	const struct fold_item *items; /* NULL with `lost` */
 	uint32_t count;
-	bool lost;     /* damage: off..next is kept, counted and named; `count` messages went with it, as far as its
-	                * head can still say */
+	bool lost; /* damage: off..next is kept, counted and named; `count` messages went with it, as far as its
+		    * head can still say */
 };
 
 /* A gone writer, or one that lives: what the map says of it. */
@@ -45,7 +45,7 @@ struct fold_edit {
 	struct place place; /* of its record */
 	uint8_t action;     /* enum edit_action */
 	msgid_t lo, hi;
-	msgid_t done;       /* a range: applied to all rows up to this id; above it when a row is next touched */
+	msgid_t done; /* a range: applied to all rows up to this id; above it when a row is next touched */
 	struct slice binding, domain, reason;
 };
 
@@ -58,24 +58,26 @@ struct fold_file {
 	bool keepers;    /* written by a keeper: folded before all others (rule 5) */
 	bool sealed;     /* full, given up, or its writer is gone */
 	uint32_t mark;   /* the highest known */
-	uint32_t end_of; /* its first record, or its .ended, says where another one, or this one, ends; 0: nothing said */
+	uint32_t end_of; /* its first record, or its .ended, says where another one, or this one, ends; 0: nothing said
+			  */
 	uint32_t end_at;
 };
 
 struct fold_world {
-	/* Journals. `find`: is there such a file? The fold asks for those it was not shown; ERR_NOTFOUND if not. `limit`:
-	 * how far seg may be folded now, made sure of first (rule 1); what begins below `from` is folded already.
-	 * ERR_NOTFOUND: its file is gone. ERR_AGAIN: not now. `record`: the first one at or behind off that begins below
-	 * limit, or a lost stretch; ERR_EOF when there is none. */
+	/* Journals. `find`: is there such a file? The fold asks for those it was not shown; ERR_NOTFOUND if not.
+	 * `limit`: how far seg may be folded now, made sure of first (rule 1); what begins below `from` is folded
+	 * already. ERR_NOTFOUND: its file is gone. ERR_AGAIN: not now. `record`: the first one at or behind off that
+	 * begins below limit, or a lost stretch; ERR_EOF when there is none. */
 	enum err (*find)(void *arg, uint32_t seg, struct fold_file *out);
 	enum err (*limit)(void *arg, uint32_t seg, uint32_t from, uint32_t *limit);
 	enum err (*record)(void *arg, uint32_t seg, uint32_t off, uint32_t limit, struct fold_record *out);
 	/* The map as of the last commit. `rows`: each row with lo <= id <= hi, for range edits; stops when fn fails. */
 	enum err (*row)(void *arg, msgid_t id, struct index_row *out);
-	enum err (*rows)(void *arg, msgid_t lo, msgid_t hi, enum err (*fn)(void *, const struct index_row *), void *fn_arg);
+	enum err (*rows)(void *arg, msgid_t lo, msgid_t hi, enum err (*fn)(void *, const struct index_row *),
+			 void *fn_arg);
 	enum err (*edits)(void *arg, msgid_t id, enum err (*fn)(void *, const struct fold_edit *), void *fn_arg);
-	/* What a segment's .ended says of its messages (struct fold_saying). For a rebuild. n: UINT32_MAX: the message is
-	 * over; else attempts up to n are. */
+	/* What a segment's .ended says of its messages (struct fold_saying). For a rebuild. n: UINT32_MAX: the message
+	 * is over; else attempts up to n are. */
 	enum err (*ended)(void *arg, uint32_t seg, enum err (*fn)(void *, msgid_t id, uint32_t n), void *fn_arg);
 
 	/* The commit: each change once, between fold_commit's begin and end. NULL for what is not there: was == NULL is
@@ -101,7 +103,8 @@ struct fold_world {
 
 /* Borrows world and arg. */
 struct fold *fold_new(const struct fold_world *world, void *arg);
-/* Clears the caller's pointer; NULL inside is fine. What was not committed is forgotten: it is still in the journals. */
+/* Clears the caller's pointer; NULL inside is fine. What was not committed is forgotten: it is still in the journals.
+ */
 void fold_free(struct fold **f);
 
 /* ---- start: what the last commit says, in any order, before anything is folded ---- */
@@ -158,8 +161,8 @@ bool fold_reclaimable(struct fold *f, uint32_t number);
 struct fold_saying {
 	/* Message id, whose record stands in segment seg, is over: to be written beside seg. */
 	enum err (*ended)(void *arg, uint32_t seg, msgid_t id);
-	/* Attempt n of a message that lives in segment seg has ended, the message has not: else a rebuild would take it for
-	 * one in doubt. */
+	/* Attempt n of a message that lives in segment seg has ended, the message has not: else a rebuild would take it
+	 * for one in doubt. */
 	enum err (*resolved)(void *arg, uint32_t seg, msgid_t id, uint32_t n);
 	/* Segment seg ends at mark. */
 	enum err (*ends)(void *arg, uint32_t seg, uint32_t mark);

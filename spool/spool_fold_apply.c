@@ -137,9 +137,11 @@ open_attempt(struct fold *f, struct frow *r, uint32_t n, uint64_t writer, uint32
 	close_older(f, r);
 	r->now->tries = n;
 	if (r->now->aside == 0 && r->now->fate == ROW_LIVES)
-		frow_reason(r, SLICE("")); /* the last reply is no reason any more, whether its outcome was met or not */
-	fattempt_new(f, r->now, &(struct index_attempt){
-		.id = r->id, .n = n, .state = ATTEMPT_OPEN, .writer = writer, .seg = seg, .at = at });
+		frow_reason(r,
+			    SLICE("")); /* the last reply is no reason any more, whether its outcome was met or not */
+	fattempt_new(f, r->now,
+		     &(struct index_attempt){
+			     .id = r->id, .n = n, .state = ATTEMPT_OPEN, .writer = writer, .seg = seg, .at = at });
 }
 
 static void

@@ -146,14 +146,14 @@ static struct fold_edit
 kept_form(const struct spool_edit *e, struct place at, bool range)
 {
 	return (struct fold_edit){ .id = range ? 0 : e->id_lo,
-		.at = e->at,
-		.place = at,
-		.action = e->action,
-		.lo = e->id_lo,
-		.hi = e->id_hi,
-		.binding = e->binding,
-		.domain = e->domain,
-		.reason = e->reason };
+				   .at = e->at,
+				   .place = at,
+				   .action = e->action,
+				   .lo = e->id_lo,
+				   .hi = e->id_hi,
+				   .binding = e->binding,
+				   .domain = e->domain,
+				   .reason = e->reason };
 }
 
 static void
@@ -185,7 +185,7 @@ known(struct fold *f, const struct spool_edit *e, struct place at)
 {
 	for (struct fedit *k = first_of(f, e->id_lo); k != NULL; k = next_of(k))
 		if ((k->e.at == e->at && place_eq(k->e.place, at)) ||
-			(e->action == EDIT_FINGER && k->e.action == EDIT_FINGER && slice_eq(k->e.reason, e->reason)))
+		    (e->action == EDIT_FINGER && k->e.action == EDIT_FINGER && slice_eq(k->e.reason, e->reason)))
 			return true;
 	return false;
 }
@@ -228,7 +228,7 @@ static bool
 covers(const struct fold_edit *e, const struct index_row *row)
 {
 	return row->id >= e->lo && row->id <= e->hi && (e->binding.n == 0 || slice_eq(e->binding, row->binding)) &&
-		(e->domain.n == 0 || slice_ieq(e->domain, row->domain));
+	       (e->domain.n == 0 || slice_ieq(e->domain, row->domain));
 }
 
 static void
@@ -249,9 +249,9 @@ franges_apply(struct fold *f, struct frow *r)
 {
 	struct fedit *e;
 
-	RB_FOREACH (e, fedit_tree, &f->ranges)
-		if (!e->st.going)
-			range_row(f, &e->e, r);
+	RB_FOREACH(e, fedit_tree, &f->ranges)
+	if (!e->st.going)
+		range_row(f, &e->e, r);
 }
 
 static void
@@ -266,9 +266,9 @@ edit_range(struct fold *f, const struct spool_edit *e, struct place at)
 	fe = fedit_new(&f->ranges, &k);
 	fold_touch(f, &fe->st);
 	fseg_add(f, at.seg, FSEG_EDITS, 1);
-	RB_FOREACH (r, frow_tree, &f->rows)
-		if (r->now != NULL)
-			range_row(f, &fe->e, r);
+	RB_FOREACH(r, frow_tree, &f->rows)
+	if (r->now != NULL)
+		range_row(f, &fe->e, r);
 }
 
 void
@@ -329,7 +329,8 @@ fold_ranges(struct fold *f, size_t rows)
 {
 	struct fedit *e;
 
-	RB_FOREACH (e, fedit_tree, &f->ranges) {
+	RB_FOREACH(e, fedit_tree, &f->ranges)
+	{
 		enum err err;
 
 		if (e->st.going || e->e.done >= e->e.hi || f->clear)

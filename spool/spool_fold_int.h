@@ -1,6 +1,7 @@
 /* spool_fold_int.h - what the files of the fold share
- * spool_fold.c: files, order, checkpoints; _row.c: the rows touched since the last commit; _apply.c: rules 2 and 3, what each item does;
- * _edit.c: edits and ranges; _settle.c: rule 4 and forgetting; _commit.c; _reclaim.c: rules 5 to 7. */
+ * spool_fold.c: files, order, checkpoints; _row.c: the rows touched since the last commit; _apply.c: rules 2 and 3,
+ * what each item does; _edit.c: edits and ranges; _settle.c: rule 4 and forgetting; _commit.c; _reclaim.c: rules 5
+ * to 7. */
 #ifndef SPOOL_SPOOL_FOLD_INT_H
 #define SPOOL_SPOOL_FOLD_INT_H
 
@@ -33,7 +34,7 @@ struct fseg {
 	RB_ENTRY(fseg) node;
 	struct index_segment s;
 	struct fstate st;
-	bool file;     /* was seen, and not reported gone */
+	bool file; /* was seen, and not reported gone */
 	bool keepers;
 	bool complete; /* sealed, and folded to its end */
 };
@@ -105,7 +106,7 @@ struct fold {
 	int64_t net;       /* rows to come minus rows to go */
 	size_t doubts;
 	bool dirty;
-	bool clear; /* the map is to be emptied first */
+	bool clear;           /* the map is to be emptied first */
 	struct fended *ended; /* sorted, while rebuilding */
 	size_t ended_n, ended_cap;
 	struct fframe *stack;

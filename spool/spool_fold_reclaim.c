@@ -232,12 +232,14 @@ fold_rebuild_ended(struct fold *f)
 	struct fseg *s;
 
 	f->ended_n = 0;
-	RB_FOREACH (s, fseg_tree, &f->segs) {
+	RB_FOREACH(s, fseg_tree, &f->segs)
+	{
 		enum err e;
 
 		if (!s->file || s->s.kind != SEGMENT_JOURNAL)
 			continue;
-		/* Missing some does no harm: their messages get a row, and lose it again when the fold comes to them. */
+		/* Missing some does no harm: their messages get a row, and lose it again when the fold comes to them.
+		 */
 		e = scan_segment(f, s);
 		if (e != OK && e != ERR_NOTFOUND && e != ERR_AGAIN)
 			return e;

@@ -12,8 +12,9 @@
 #include "spool/spool_index_int.h"
 #include "spool/spool_index_write.h"
 
-static const char *const table_names[T_COUNT] = { "meta", "message", "queue", "wake", "queues", "bindings", "expiry",
-	"segment", "attempt", "edit", "writer", "handover", "damage", "aside" };
+static const char *const table_names[T_COUNT] = { "meta",     "message",  "queue",   "wake",    "queues",
+						  "bindings", "expiry",   "segment", "attempt", "edit",
+						  "writer",   "handover", "damage",  "aside" };
 
 /* ---- the environment ---- */
 
@@ -39,10 +40,10 @@ static enum err
 open_env(struct index *ix)
 {
 	struct lmdb_conf conf = { .path = ix->path,
-		.tables = table_names,
-		.ntables = T_COUNT,
-		.map_size = ix->map_size,
-		.read_only = !ix->keeper };
+				  .tables = table_names,
+				  .ntables = T_COUNT,
+				  .map_size = ix->map_size,
+				  .read_only = !ix->keeper };
 	enum err e = lmdb_open(&conf, &ix->env);
 
 	if (e == OK && !data_file(ix, &ix->dev, &ix->ino)) {
@@ -140,7 +141,7 @@ index_compact(struct index *ix, uint64_t least)
 	if (e != OK || u.file_bytes < least || u.free_bytes < u.file_bytes / 4 * 3)
 		return e;
 	log_info("index", "%llu of %llu MiB are free: the index is copied compact",
-		(unsigned long long)(u.free_bytes >> 20), (unsigned long long)(u.file_bytes >> 20));
+		 (unsigned long long)(u.free_bytes >> 20), (unsigned long long)(u.file_bytes >> 20));
 	bytes_addf(&copy, "%s.copy", ix->path);
 	e = copy_and_exchange(ix, bytes_cstr(&copy));
 	index_remove_files(bytes_cstr(&copy));
@@ -248,7 +249,8 @@ table_page(struct lmdb_txn *t, const struct table_page *p, size_t *n)
 	bool more;
 
 	*n = 0;
-	for (more = page_first(c, p, &k, &v); more && *n < p->max && starts_with(k, p->prefix); more = lmdb_next(c, &k, &v)) {
+	for (more = page_first(c, p, &k, &v); more && *n < p->max && starts_with(k, p->prefix);
+	     more = lmdb_next(c, &k, &v)) {
 		if (!p->decode(k, v, (char *)p->out + *n * p->size)) {
 			e = ERR_DAMAGED;
 			break;

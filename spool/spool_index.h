@@ -49,12 +49,12 @@ void index_end(struct index_txn **t);
 /* ---- what the map knows of itself ---- */
 
 struct index_meta {
-	uint64_t keeper;       /* the writer number of the keeper that committed last */
-	uint64_t commits;      /* rises by one with each commit */
-	usec_t scanned_at;     /* monotonic; every file that was there then is in this snapshot. Of `keeper`'s boot */
-	msgid_t highest_id;    /* no id at or below it may be given out again */
-	uint32_t highest_seg;  /* no segment number at or below it may be taken again */
-	bool rebuilding;       /* old mail waits: rows, counts and doubts are not complete yet */
+	uint64_t keeper;      /* the writer number of the keeper that committed last */
+	uint64_t commits;     /* rises by one with each commit */
+	usec_t scanned_at;    /* monotonic; every file that was there then is in this snapshot. Of `keeper`'s boot */
+	msgid_t highest_id;   /* no id at or below it may be given out again */
+	uint32_t highest_seg; /* no segment number at or below it may be taken again */
+	bool rebuilding;      /* old mail waits: rows, counts and doubts are not complete yet */
 };
 enum err index_meta(struct index_txn *t, struct index_meta *out);
 
@@ -93,8 +93,8 @@ struct index_row {
 	usec_t look;        /* real time at which the keeper next asks whether it has expired */
 	uint64_t writer;    /* of the open or doubtful attempt, 0 for none */
 	uint64_t size;      /* bytes of header and body */
-	usec_t edit;        /* `at` of the newest edit that counted: an older one changes nothing, an attempt begun before
-	                     * it is not in doubt. Who writes an edit makes its `at` higher than this and the attempt's */
+	usec_t edit; /* `at` of the newest edit that counted: an older one changes nothing, an attempt begun before
+		      * it is not in doubt. Who writes an edit makes its `at` higher than this and the attempt's */
 	struct slice sender, rcpt, binding, domain;
 	struct slice reason; /* of the newest edit, or the last remote reply when deferred */
 };
@@ -120,10 +120,10 @@ struct index_queue_key {
 struct index_queue_key index_queue_first(uint64_t queue);
 /* Keys of this queue behind `after`, highest priority first, then due, then id. ERR_EOF when none are left. */
 enum err index_queue_page(struct index_txn *t, const struct index_queue_key *after, struct index_queue_key *keys,
-	size_t max, size_t *n);
+			  size_t max, size_t *n);
 /* The same with rows: each with its key's `due` and `priority` in it. Resume behind the last one's key. */
 enum err index_queue_rows(struct index_txn *t, const struct index_queue_key *after, struct index_row *rows, size_t max,
-	size_t *n);
+			  size_t *n);
 struct index_queue_key index_row_key(const struct index_row *row);
 
 struct index_wake {
@@ -133,7 +133,7 @@ struct index_wake {
 /* The queues of a partition that hold anything, by the due time of their earliest message, behind `after` (NULL: from
  * the start). One entry a queue. ERR_EOF when none are left. */
 enum err index_wake_page(struct index_txn *t, unsigned partition, const struct index_wake *after,
-	struct index_wake *wakes, size_t max, size_t *n);
+			 struct index_wake *wakes, size_t max, size_t *n);
 
 struct index_counts {
 	uint64_t in[ROW_STATES]; /* messages by state */
@@ -169,8 +169,8 @@ enum seg_state {
 };
 struct index_segment {
 	uint32_t number;
-	uint8_t kind;      /* journal or body, as in the head */
-	uint8_t state;     /* enum seg_state */
+	uint8_t kind;  /* journal or body, as in the head */
+	uint8_t state; /* enum seg_state */
 	uint8_t slot;
 	uint64_t writer;
 	uint32_t folded;   /* the checkpoint: what begins below it is in this snapshot */
@@ -224,21 +224,21 @@ struct index_attempt {
 	uint32_t n;
 	uint8_t state; /* enum attempt_state */
 	uint64_t writer;
-	uint32_t seg;  /* where the attempt is recorded */
-	usec_t at;     /* real time, as its record says */
-	usec_t since;  /* real time when it came to be in doubt, 0 for an open one */
+	uint32_t seg; /* where the attempt is recorded */
+	usec_t at;    /* real time, as its record says */
+	usec_t since; /* real time when it came to be in doubt, 0 for an open one */
 	struct slice rcpt, domain, binding;
 };
 /* Attempts behind (after, after_n), by id and n; with doubts_only the open ones are passed over. */
 enum err index_attempt_page(struct index_txn *t, msgid_t after, uint32_t after_n, bool doubts_only,
-	struct index_attempt *out, size_t max, size_t *n);
+			    struct index_attempt *out, size_t max, size_t *n);
 
 /* ---- set aside, edits, damage ---- */
 
 /* Messages set aside (held or quarantined, or both with `any`), by id, above `after`. */
 enum index_aside_which { ASIDE_ANY, ASIDE_HELD, ASIDE_QUARANTINED };
 enum err index_aside_page(struct index_txn *t, msgid_t after, enum index_aside_which which, struct index_row *rows,
-	size_t max, size_t *n);
+			  size_t max, size_t *n);
 
 struct index_damage {
 	struct place place;
@@ -254,14 +254,14 @@ struct index_look {
 	msgid_t id;
 };
 enum err index_expiry_page(struct index_txn *t, const struct index_look *after, struct index_look *out, size_t max,
-	size_t *n);
+			   size_t *n);
 
 /* ---- ledger ---- */
 
 /* One recipient counts 1. The flows are counted by the fold; `queued` is LMDB's own count of message rows in the same
  * snapshot. Both sides must agree: index_ledger_difference is 0, or something is wrong. */
 struct index_ledger {
-	uint64_t carried;   /* found by the last rebuild */
+	uint64_t carried; /* found by the last rebuild */
 	uint64_t accepted, generated;
 	uint64_t delivered, bounced, expired, discarded, damaged;
 	uint64_t deferrals, doubts; /* not part of the sum */

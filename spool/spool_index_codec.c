@@ -261,9 +261,9 @@ static bool
 row_small(struct slice *v, struct index_row *r)
 {
 	return take_u32(v, &r->place.seg) && take_u32(v, &r->place.off) && take_u16(v, &r->item) &&
-		take_u8(v, &r->priority) && take_u8(v, &r->state) && take_u8(v, &r->aside) && take_u8(v, &r->fate) &&
-		take_u8(v, &r->origin) && take_u8(v, &r->deaths) && take_u16(v, &r->edits) && take_u32(v, &r->tries) &&
-		take_u32(v, &r->body_seg);
+	       take_u8(v, &r->priority) && take_u8(v, &r->state) && take_u8(v, &r->aside) && take_u8(v, &r->fate) &&
+	       take_u8(v, &r->origin) && take_u8(v, &r->deaths) && take_u16(v, &r->edits) && take_u32(v, &r->tries) &&
+	       take_u32(v, &r->body_seg);
 }
 
 bool
@@ -272,18 +272,18 @@ decode_row(struct slice k, struct slice v, void *out)
 	struct index_row *r = out;
 
 	return take_be64(&k, &r->id) && k.n == 0 && take_version(&v) && row_small(&v, r) && take_usec(&v, &r->due) &&
-		take_usec(&v, &r->received_at) && take_usec(&v, &r->look) && take_u64(&v, &r->writer) &&
-		take_u64(&v, &r->size) && take_usec(&v, &r->edit) && take_lstr(&v, &r->sender) &&
-		take_lstr(&v, &r->rcpt) && take_lstr(&v, &r->binding) && take_lstr(&v, &r->domain) &&
-		take_lstr(&v, &r->reason) && v.n == 0 && r->state < ROW_STATES;
+	       take_usec(&v, &r->received_at) && take_usec(&v, &r->look) && take_u64(&v, &r->writer) &&
+	       take_u64(&v, &r->size) && take_usec(&v, &r->edit) && take_lstr(&v, &r->sender) &&
+	       take_lstr(&v, &r->rcpt) && take_lstr(&v, &r->binding) && take_lstr(&v, &r->domain) &&
+	       take_lstr(&v, &r->reason) && v.n == 0 && r->state < ROW_STATES;
 }
 
 struct index_row *
 index_row_dup(const struct index_row *row)
 {
 	const struct slice *from[] = { &row->sender, &row->rcpt, &row->binding, &row->domain, &row->reason };
-	struct index_row *r = mem_alloc(
-		sizeof(*r) + row->sender.n + row->rcpt.n + row->binding.n + row->domain.n + row->reason.n);
+	struct index_row *r =
+		mem_alloc(sizeof(*r) + row->sender.n + row->rcpt.n + row->binding.n + row->domain.n + row->reason.n);
 	struct slice *to[] = { &r->sender, &r->rcpt, &r->binding, &r->domain, &r->reason };
 	char *p = (char *)(r + 1);
 
@@ -306,7 +306,8 @@ row_in_queue(const struct index_row *r)
 struct index_queue_key
 index_row_key(const struct index_row *row)
 {
-	return (struct index_queue_key){ spool_queue_hash(row->binding, row->domain), row->priority, row->due, row->id };
+	return (struct index_queue_key){ spool_queue_hash(row->binding, row->domain), row->priority, row->due,
+					 row->id };
 }
 
 struct index_queue_key
@@ -336,8 +337,8 @@ decode_meta(struct slice k, struct slice v, void *out)
 
 	(void)k;
 	return take_version(&v) && take_u64(&v, &m->keeper) && take_u64(&v, &m->commits) &&
-		take_usec(&v, &m->scanned_at) && take_u64(&v, &m->highest_id) && take_u32(&v, &m->highest_seg) &&
-		take_bool(&v, &m->rebuilding) && v.n == 0;
+	       take_usec(&v, &m->scanned_at) && take_u64(&v, &m->highest_id) && take_u32(&v, &m->highest_seg) &&
+	       take_bool(&v, &m->rebuilding) && v.n == 0;
 }
 
 enum { LEDGER_FLOWS = 11 };
@@ -345,8 +346,9 @@ enum { LEDGER_FLOWS = 11 };
 static void
 ledger_flows(struct index_ledger *l, uint64_t *flow[LEDGER_FLOWS])
 {
-	uint64_t *list[LEDGER_FLOWS] = { &l->carried, &l->accepted, &l->generated, &l->delivered, &l->bounced,
-		&l->expired, &l->discarded, &l->damaged, &l->deferrals, &l->doubts, &l->damaged_records };
+	uint64_t *list[LEDGER_FLOWS] = { &l->carried,   &l->accepted, &l->generated,      &l->delivered,
+					 &l->bounced,   &l->expired,  &l->discarded,      &l->damaged,
+					 &l->deferrals, &l->doubts,   &l->damaged_records };
 
 	memcpy(flow, list, sizeof(list));
 }
@@ -388,7 +390,7 @@ decode_queue_key(struct slice k, struct slice v, void *out)
 
 	(void)v;
 	if (!take_be16(&k, &partition) || !take_be64(&k, &q->queue) || !take_u8(&k, &turned) || !take_be64(&k, &due) ||
-		!take_be64(&k, &q->id) || k.n != 0)
+	    !take_be64(&k, &q->id) || k.n != 0)
 		return false;
 	q->priority = (uint8_t)(255 - turned);
 	q->due = (usec_t)due;
@@ -442,7 +444,7 @@ decode_queue(struct slice k, struct slice v, void *out)
 	struct index_queue *q = out;
 
 	return take_be64(&k, &q->queue) && k.n == 0 && take_version(&v) && take_counts(&v, &q->counts) &&
-		take_usec(&v, &q->wake) && take_lstr(&v, &q->binding) && take_lstr(&v, &q->domain) && v.n == 0;
+	       take_usec(&v, &q->wake) && take_lstr(&v, &q->binding) && take_lstr(&v, &q->domain) && v.n == 0;
 }
 
 void
@@ -503,10 +505,10 @@ decode_segment(struct slice k, struct slice v, void *out)
 	struct index_segment *s = out;
 
 	return take_be32(&k, &s->number) && k.n == 0 && take_version(&v) && take_u8(&v, &s->kind) &&
-		take_u8(&v, &s->state) && take_u8(&v, &s->slot) && take_u64(&v, &s->writer) && take_u32(&v, &s->folded) &&
-		take_u32(&v, &s->mark) && take_u32(&v, &s->end) && take_u32(&v, &s->messages) &&
-		take_u32(&v, &s->attempts) && take_u32(&v, &s->edits) && take_u32(&v, &s->damaged) &&
-		take_bool(&v, &s->used) && v.n == 0;
+	       take_u8(&v, &s->state) && take_u8(&v, &s->slot) && take_u64(&v, &s->writer) &&
+	       take_u32(&v, &s->folded) && take_u32(&v, &s->mark) && take_u32(&v, &s->end) &&
+	       take_u32(&v, &s->messages) && take_u32(&v, &s->attempts) && take_u32(&v, &s->edits) &&
+	       take_u32(&v, &s->damaged) && take_bool(&v, &s->used) && v.n == 0;
 }
 
 void
@@ -523,7 +525,7 @@ decode_writer(struct slice k, struct slice v, void *out)
 	struct fold_writer *w = out;
 
 	return take_be64(&k, &w->writer) && k.n == 0 && take_version(&v) && take_bool(&v, &w->gone) &&
-		take_usec(&v, &w->when) && v.n == 0;
+	       take_usec(&v, &w->when) && v.n == 0;
 }
 
 void
@@ -541,8 +543,8 @@ decode_handover(struct slice k, struct slice v, void *out)
 	struct index_handover *h = out;
 
 	return take_be64(&k, &h->owner) && take_be64(&k, &h->writer) && k.n == 0 && take_version(&v) &&
-		take_u32(&v, &h->place.seg) && take_u32(&v, &h->place.off) && take_lstr(&v, &h->ids) && v.n == 0 &&
-		h->ids.n % sizeof(msgid_t) == 0;
+	       take_u32(&v, &h->place.seg) && take_u32(&v, &h->place.off) && take_lstr(&v, &h->ids) && v.n == 0 &&
+	       h->ids.n % sizeof(msgid_t) == 0;
 }
 
 /* ---- attempts, edits, damage ---- */
@@ -566,9 +568,10 @@ decode_attempt(struct slice k, struct slice v, void *out)
 {
 	struct index_attempt *a = out;
 
-	return take_be64(&k, &a->id) && take_be32(&k, &a->n) && k.n == 0 && take_version(&v) && take_u8(&v, &a->state) &&
-		take_u64(&v, &a->writer) && take_u32(&v, &a->seg) && take_usec(&v, &a->at) && take_usec(&v, &a->since) &&
-		take_lstr(&v, &a->rcpt) && take_lstr(&v, &a->domain) && take_lstr(&v, &a->binding) && v.n == 0;
+	return take_be64(&k, &a->id) && take_be32(&k, &a->n) && k.n == 0 && take_version(&v) &&
+	       take_u8(&v, &a->state) && take_u64(&v, &a->writer) && take_u32(&v, &a->seg) && take_usec(&v, &a->at) &&
+	       take_usec(&v, &a->since) && take_lstr(&v, &a->rcpt) && take_lstr(&v, &a->domain) &&
+	       take_lstr(&v, &a->binding) && v.n == 0;
 }
 
 void
@@ -591,12 +594,12 @@ decode_edit(struct slice k, struct slice v, void *out)
 	uint64_t at;
 
 	if (!take_be64(&k, &e->id) || !take_be64(&k, &at) || !take_be32(&k, &e->place.seg) ||
-		!take_be32(&k, &e->place.off) || k.n != 0)
+	    !take_be32(&k, &e->place.off) || k.n != 0)
 		return false;
 	e->at = (usec_t)at;
 	return take_version(&v) && take_u8(&v, &e->action) && take_u64(&v, &e->lo) && take_u64(&v, &e->hi) &&
-		take_u64(&v, &e->done) && take_lstr(&v, &e->binding) && take_lstr(&v, &e->domain) &&
-		take_lstr(&v, &e->reason) && v.n == 0;
+	       take_u64(&v, &e->done) && take_lstr(&v, &e->binding) && take_lstr(&v, &e->domain) &&
+	       take_lstr(&v, &e->reason) && v.n == 0;
 }
 
 void
@@ -614,7 +617,7 @@ decode_damage(struct slice k, struct slice v, void *out)
 	struct index_damage *d = out;
 
 	return take_be32(&k, &d->place.seg) && take_be32(&k, &d->place.off) && k.n == 0 && take_version(&v) &&
-		take_u32(&v, &d->len) && take_u32(&v, &d->recipients) && take_usec(&v, &d->found_at) && v.n == 0;
+	       take_u32(&v, &d->len) && take_u32(&v, &d->recipients) && take_usec(&v, &d->found_at) && v.n == 0;
 }
 
 /* ---- words ---- */

@@ -45,7 +45,8 @@ load_writers(struct index_txn *t, struct fold *f)
 {
 	struct fold_writer page[LOAD_PAGE];
 	struct table_page p = {
-		.table = T_WRITER, .decode = decode_writer, .out = page, .size = sizeof(page[0]), .max = LOAD_PAGE };
+		.table = T_WRITER, .decode = decode_writer, .out = page, .size = sizeof(page[0]), .max = LOAD_PAGE
+	};
 	size_t n;
 	enum err e;
 
@@ -62,7 +63,8 @@ load_handovers(struct index_txn *t, struct fold *f)
 {
 	struct index_handover page[LOAD_PAGE];
 	struct table_page p = {
-		.table = T_HANDOVER, .decode = decode_handover, .out = page, .size = sizeof(page[0]), .max = LOAD_PAGE };
+		.table = T_HANDOVER, .decode = decode_handover, .out = page, .size = sizeof(page[0]), .max = LOAD_PAGE
+	};
 	size_t n;
 	enum err e;
 
@@ -121,11 +123,11 @@ index_edits(struct index_txn *t, msgid_t id, enum err (*fn)(void *, const struct
 	struct fold_edit page[LOAD_PAGE];
 	struct key prefix = key_id(id);
 	struct table_page p = { .table = T_EDIT,
-		.prefix = key_slice(&prefix),
-		.decode = decode_edit,
-		.out = page,
-		.size = sizeof(page[0]),
-		.max = LOAD_PAGE };
+				.prefix = key_slice(&prefix),
+				.decode = decode_edit,
+				.out = page,
+				.size = sizeof(page[0]),
+				.max = LOAD_PAGE };
 	size_t n;
 	enum err e;
 

@@ -6,37 +6,39 @@ enum err
 index_message_page(struct index_txn *t, msgid_t after, struct index_row *rows, size_t max, size_t *n)
 {
 	struct table_page p = { .table = T_MESSAGE,
-		.after = key_id(after),
-		.decode = decode_row,
-		.out = rows,
-		.size = sizeof(*rows),
-		.max = max };
+				.after = key_id(after),
+				.decode = decode_row,
+				.out = rows,
+				.size = sizeof(*rows),
+				.max = max };
 
 	return table_page(t->t, &p, n);
 }
 
 enum err
 index_queue_page(struct index_txn *t, const struct index_queue_key *after, struct index_queue_key *keys, size_t max,
-	size_t *n)
+		 size_t *n)
 {
 	struct key prefix = key_queue_prefix(after->queue);
 	struct table_page p = { .table = T_QUEUE,
-		.prefix = key_slice(&prefix),
-		.after = key_queue(after),
-		.decode = decode_queue_key,
-		.out = keys,
-		.size = sizeof(*keys),
-		.max = max };
+				.prefix = key_slice(&prefix),
+				.after = key_queue(after),
+				.decode = decode_queue_key,
+				.out = keys,
+				.size = sizeof(*keys),
+				.max = max };
 
 	return table_page(t->t, &p, n);
 }
 
 enum err
 index_wake_page(struct index_txn *t, unsigned partition, const struct index_wake *after, struct index_wake *wakes,
-	size_t max, size_t *n)
+		size_t max, size_t *n)
 {
 	struct key prefix = { .n = 0 };
-	struct table_page p = { .table = T_WAKE, .decode = decode_wake, .out = wakes, .size = sizeof(*wakes), .max = max };
+	struct table_page p = {
+		.table = T_WAKE, .decode = decode_wake, .out = wakes, .size = sizeof(*wakes), .max = max
+	};
 
 	key_u16(&prefix, (uint16_t)partition);
 	p.prefix = key_slice(&prefix);
@@ -48,7 +50,9 @@ index_wake_page(struct index_txn *t, unsigned partition, const struct index_wake
 enum err
 index_queue_list(struct index_txn *t, uint64_t after, struct index_queue *out, size_t max, size_t *n)
 {
-	struct table_page p = { .table = T_QUEUES, .decode = decode_queue, .out = out, .size = sizeof(*out), .max = max };
+	struct table_page p = {
+		.table = T_QUEUES, .decode = decode_queue, .out = out, .size = sizeof(*out), .max = max
+	};
 
 	if (after != 0)
 		p.after = key_id(after);
@@ -59,7 +63,8 @@ enum err
 index_binding_list(struct index_txn *t, struct slice after, struct index_binding *out, size_t max, size_t *n)
 {
 	struct table_page p = {
-		.table = T_BINDINGS, .decode = decode_binding, .out = out, .size = sizeof(*out), .max = max };
+		.table = T_BINDINGS, .decode = decode_binding, .out = out, .size = sizeof(*out), .max = max
+	};
 
 	if (after.n > 0)
 		p.after = key_binding(after);
@@ -71,7 +76,8 @@ index_totals(struct index_txn *t, struct index_counts *out)
 {
 	struct index_binding page[16];
 	struct table_page p = {
-		.table = T_BINDINGS, .decode = decode_binding, .out = page, .size = sizeof(page[0]), .max = 16 };
+		.table = T_BINDINGS, .decode = decode_binding, .out = page, .size = sizeof(page[0]), .max = 16
+	};
 	size_t n;
 	enum err e;
 
@@ -91,11 +97,11 @@ enum err
 index_segment_list(struct index_txn *t, uint32_t after, struct index_segment *out, size_t max, size_t *n)
 {
 	struct table_page p = { .table = T_SEGMENT,
-		.after = key_number(after),
-		.decode = decode_segment,
-		.out = out,
-		.size = sizeof(*out),
-		.max = max };
+				.after = key_number(after),
+				.decode = decode_segment,
+				.out = out,
+				.size = sizeof(*out),
+				.max = max };
 
 	return table_page(t->t, &p, n);
 }
@@ -104,11 +110,11 @@ enum err
 index_damage_page(struct index_txn *t, struct place after, struct index_damage *out, size_t max, size_t *n)
 {
 	struct table_page p = { .table = T_DAMAGE,
-		.after = key_place(after),
-		.decode = decode_damage,
-		.out = out,
-		.size = sizeof(*out),
-		.max = max };
+				.after = key_place(after),
+				.decode = decode_damage,
+				.out = out,
+				.size = sizeof(*out),
+				.max = max };
 
 	return table_page(t->t, &p, n);
 }
@@ -116,7 +122,9 @@ index_damage_page(struct index_txn *t, struct place after, struct index_damage *
 enum err
 index_expiry_page(struct index_txn *t, const struct index_look *after, struct index_look *out, size_t max, size_t *n)
 {
-	struct table_page p = { .table = T_EXPIRY, .decode = decode_look, .out = out, .size = sizeof(*out), .max = max };
+	struct table_page p = {
+		.table = T_EXPIRY, .decode = decode_look, .out = out, .size = sizeof(*out), .max = max
+	};
 
 	if (after != NULL)
 		p.after = key_pair((uint64_t)after->at, after->id);
@@ -127,7 +135,8 @@ index_expiry_page(struct index_txn *t, const struct index_look *after, struct in
 
 /* A queue key without its row would be a fault of the keeper's: it is passed over, the ledger will show it. */
 enum err
-index_queue_rows(struct index_txn *t, const struct index_queue_key *after, struct index_row *rows, size_t max, size_t *n)
+index_queue_rows(struct index_txn *t, const struct index_queue_key *after, struct index_row *rows, size_t max,
+		 size_t *n)
 {
 	struct index_queue_key keys[64], last = *after;
 	enum err e = OK;
@@ -170,7 +179,7 @@ aside_wanted(uint8_t state, enum index_aside_which which)
 
 enum err
 index_aside_page(struct index_txn *t, msgid_t after, enum index_aside_which which, struct index_row *rows, size_t max,
-	size_t *n)
+		 size_t *n)
 {
 	struct aside found[64];
 	struct table_page p = { .table = T_ASIDE, .decode = decode_aside, .out = found, .size = sizeof(found[0]) };
@@ -199,7 +208,7 @@ index_aside_page(struct index_txn *t, msgid_t after, enum index_aside_which whic
 
 enum err
 index_attempt_page(struct index_txn *t, msgid_t after, uint32_t after_n, bool doubts_only, struct index_attempt *out,
-	size_t max, size_t *n)
+		   size_t max, size_t *n)
 {
 	struct table_page p = { .table = T_ATTEMPT, .decode = decode_attempt, .size = sizeof(*out), .max = 1 };
 	enum err e = OK;

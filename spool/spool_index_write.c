@@ -363,12 +363,12 @@ finish_counts(struct index_writer *w)
 	struct delta *d;
 	enum err e = lmdb_txn_error(w->t);
 
-	RB_FOREACH (d, delta_tree, &w->queues)
-		if (e == OK)
-			e = finish_queue(w, d);
-	RB_FOREACH (d, delta_tree, &w->bindings)
-		if (e == OK)
-			e = finish_binding(w, d);
+	RB_FOREACH(d, delta_tree, &w->queues)
+	if (e == OK)
+		e = finish_queue(w, d);
+	RB_FOREACH(d, delta_tree, &w->bindings)
+	if (e == OK)
+		e = finish_binding(w, d);
 	return e;
 }
 
@@ -473,7 +473,7 @@ index_put_row(void *writer, const struct index_row *was, const struct index_row 
 
 static enum err
 look_again(struct index_writer *w, const struct index_look *l, usec_t (*fn)(void *arg, const struct index_row *row),
-	void *arg)
+	   void *arg)
 {
 	struct key k = key_pair((uint64_t)l->at, l->id), id = key_id(l->id);
 	struct index_row row, *was;
@@ -493,10 +493,12 @@ look_again(struct index_writer *w, const struct index_look *l, usec_t (*fn)(void
 
 enum err
 index_sweep(struct index_writer *w, usec_t now, size_t max, usec_t (*fn)(void *arg, const struct index_row *row),
-	void *arg)
+	    void *arg)
 {
 	struct index_look *due = mem_array(NULL, max, sizeof(*due));
-	struct table_page p = { .table = T_EXPIRY, .decode = decode_look, .out = due, .size = sizeof(*due), .max = max };
+	struct table_page p = {
+		.table = T_EXPIRY, .decode = decode_look, .out = due, .size = sizeof(*due), .max = max
+	};
 	size_t n = 0, done = 0;
 	enum err e = table_page(w->t, &p, &n);
 

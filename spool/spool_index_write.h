@@ -41,7 +41,7 @@ enum err index_clear(void *writer);
 
 /* Rows whose time to be looked at has come, at most max: fn says when to look again. ERR_EOF when none were due. */
 enum err index_sweep(struct index_writer *w, usec_t now, size_t max,
-	usec_t (*fn)(void *arg, const struct index_row *row), void *arg);
+		     usec_t (*fn)(void *arg, const struct index_row *row), void *arg);
 
 /* What the fold reads at its start, and the edits of one message. */
 enum err index_load(struct index_txn *t, struct fold *f);

@@ -13,9 +13,9 @@
 #include "shm/base/mem.h"
 #include "spool/spool_keeper_int.h"
 
-#define MS(n)        ((n) * USEC_PER_MS)
+#define MS(n)        ((n)*USEC_PER_MS)
 #define SCAN_EVERY   MS(250)
-#define STILL        MS(50)  /* so long without news, and the journals are still */
+#define STILL        MS(50) /* so long without news, and the journals are still */
 #define LOOK_BUSY    MS(10)
 #define LOOK_IDLE    MS(100)
 #define SWEEP_EVERY  (30 * USEC_PER_SEC)
@@ -71,10 +71,10 @@ start(struct keeper *k)
 	if (e != OK)
 		return e;
 	k->maker = (struct segment_maker){ .dirfd = k->dirfd,
-		.slot = k->conf.slot,
-		.generation = k->conf.generation,
-		.writer = k->conf.writer,
-		.highest = k->conf.highest };
+					   .slot = k->conf.slot,
+					   .generation = k->conf.generation,
+					   .writer = k->conf.writer,
+					   .highest = k->conf.highest };
 	e = segment_maker_start(&k->maker, segment_floor(k));
 	return e == OK ? keeper_scan(k) : e;
 }
@@ -149,7 +149,8 @@ fold_files(struct keeper *k, bool *more)
 	struct kfile *f;
 	enum err first = OK;
 
-	RB_FOREACH (f, kfile_tree, &k->files) {
+	RB_FOREACH(f, kfile_tree, &k->files)
+	{
 		uint64_t done = fold_tail(k->fold, NULL) - start_tail;
 		enum err e;
 
@@ -333,7 +334,8 @@ tidy(struct keeper *k)
 	k->untidy = k->reclaim;
 	if (k->reclaim && !fold_rebuilding(k->fold))
 		return keeper_reclaim(k);
-	RB_FOREACH (f, kfile_tree, &k->files) {
+	RB_FOREACH(f, kfile_tree, &k->files)
+	{
 		if (!f->sure || f->toc || f->bad || f->head.writer == k->conf.writer)
 			continue;
 		if (!fold_segment_get(k->fold, f->number, &s) || s.state != SEG_SEALED || s.folded < f->limit)
@@ -354,9 +356,9 @@ tell_tail(struct keeper *k)
 
 	if (k->conf.hooks->tail == NULL)
 		return;
-	RB_FOREACH (f, kfile_tree, &k->files)
-		if (!f->bad && f->mark > SEGMENT_HEAD && fold_segment_get(k->fold, f->number, &s) && f->mark > s.folded)
-			bytes += f->mark - (s.folded < SEGMENT_HEAD ? SEGMENT_HEAD : s.folded);
+	RB_FOREACH(f, kfile_tree, &k->files)
+	if (!f->bad && f->mark > SEGMENT_HEAD && fold_segment_get(k->fold, f->number, &s) && f->mark > s.folded)
+		bytes += f->mark - (s.folded < SEGMENT_HEAD ? SEGMENT_HEAD : s.folded);
 	k->conf.hooks->tail(k->conf.hooks_arg, bytes, messages);
 }
 
@@ -411,7 +413,8 @@ enum err
 keeper_settle(struct keeper *k, usec_t now_mono)
 {
 	uint64_t serial = keeper_ask(k);
-	unsigned rebuilds = 0; /* a map found damaged is built anew; one that is so again and again is the disk's doing */
+	unsigned rebuilds =
+		0; /* a map found damaged is built anew; one that is so again and again is the disk's doing */
 	usec_t again;
 	enum err e;
 
@@ -419,7 +422,7 @@ keeper_settle(struct keeper *k, usec_t now_mono)
 		e = keeper_turn(k, now_mono, true, &again);
 		rebuilds += e != OK;
 	} while ((e == OK && (!keeper_answered(k, serial) || again <= now_mono || fold_dirty(k->fold))) ||
-		(e != OK && k->broken && rebuilds < 3));
+		 (e != OK && k->broken && rebuilds < 3));
 	return e;
 }
 
@@ -457,6 +460,6 @@ keeper_counts(struct keeper *k, struct keeper_counts *out)
 	*out = k->counts;
 	out->doubts = fold_doubts(k->fold);
 	out->segments = 0;
-	RB_FOREACH (f, kfile_tree, &k->files)
-		out->segments++;
+	RB_FOREACH(f, kfile_tree, &k->files)
+	out->segments++;
 }

@@ -25,7 +25,8 @@ struct keeper_hooks {
 	bool (*alive)(void *arg, uint64_t writer);
 	/* The mark that a living writer has published for its present segment; false: it has none. */
 	bool (*mark)(void *arg, uint64_t writer, uint32_t *seg, uint32_t *mark);
-	/* The death of this writer convicts the message (or peer) its finger pointed at. Asked once, when it is settled. */
+	/* The death of this writer convicts the message (or peer) its finger pointed at. Asked once, when it is
+	 * settled. */
 	bool (*convicts)(void *arg, uint64_t writer, msgid_t *id, char *peer, size_t peer_size);
 	/* When a message expires by today's configuration; INT64_MAX for never. */
 	usec_t (*deadline)(void *arg, const struct index_row *row);
@@ -40,28 +41,30 @@ struct keeper_hooks {
 };
 
 struct keeper_conf {
-	int spool_fd;           /* the spool's folder, which is the working folder too; borrowed */
-	const char *index_path; /* as in struct index_conf */
-	uint64_t index_size;    /* 0: default */
+	int spool_fd;              /* the spool's folder, which is the working folder too; borrowed */
+	const char *index_path;    /* as in struct index_conf */
+	uint64_t index_size;       /* 0: default */
 	_Atomic uint32_t *highest; /* the shared count of segment numbers (shm_segment_highest); borrowed */
-	uint64_t writer;        /* of this process life */
+	uint64_t writer;           /* of this process life */
 	uint8_t slot;
 	uint32_t generation;
-	uint64_t segment_size;  /* of the keeper's own segments, and of spares worth keeping */
-	unsigned spares;        /* at most so many are kept for the writers */
-	uint64_t commit_bytes;  /* 0: 64 MiB */
-	usec_t commit_after;    /* 0: 2 s */
+	uint64_t segment_size;            /* of the keeper's own segments, and of spares worth keeping */
+	unsigned spares;                  /* at most so many are kept for the writers */
+	uint64_t commit_bytes;            /* 0: 64 MiB */
+	usec_t commit_after;              /* 0: 2 s */
 	const struct keeper_hooks *hooks; /* borrowed */
 	void *hooks_arg;
 };
 
-/* Takes the lock, opens the index, looks through the folder. The index is rebuilt by the turns that follow if need be. */
+/* Takes the lock, opens the index, looks through the folder. The index is rebuilt by the turns that follow if need be.
+ */
 enum err keeper_open(const struct keeper_conf *conf, struct keeper **out);
 /* Commits what is folded. Clears the caller's pointer; NULL inside is fine. */
 void keeper_close(struct keeper **k);
 
-/* A bounded piece of work (about a hundred milliseconds at most). Gives in *again when it wants the next turn: at or before
- * `now_mono` if there is more to do at once. `hurry`: somebody waits, commit what there is even if more comes in. */
+/* A bounded piece of work (about a hundred milliseconds at most). Gives in *again when it wants the next turn: at or
+ * before `now_mono` if there is more to do at once. `hurry`: somebody waits, commit what there is even if more comes
+ * in. */
 enum err keeper_turn(struct keeper *k, usec_t now_mono, bool hurry, usec_t *again);
 /* The same until there is nothing left to do at once: everything synced before the call is in the map, the dead are
  * settled, what is over is reclaimed. For requests, a clean end, and tests. */
@@ -79,8 +82,8 @@ struct keeper_counts {
 	uint64_t records, commits, rows; /* since the start */
 	uint64_t segments;               /* files that stand */
 	uint64_t doubts;
-	uint64_t messages, quarantined;  /* as of the last commit */
-	uint64_t damaged;                /* stretches found since the start */
+	uint64_t messages, quarantined; /* as of the last commit */
+	uint64_t damaged;               /* stretches found since the start */
 };
 void keeper_counts(struct keeper *k, struct keeper_counts *out);
 

@@ -150,7 +150,7 @@ world_put_damage(void *arg, const struct index_damage *d)
 	found.found_at = clock_real();
 	k->counts.damaged++;
 	log_error("keeper", "damage: segment %u, %u bytes at %u cannot be read, %u recipients; the bytes are kept",
-		d->place.seg, d->len, d->place.off, d->recipients);
+		  d->place.seg, d->len, d->place.off, d->recipients);
 	return index_put_damage(k->out, &found);
 }
 
@@ -232,9 +232,9 @@ static enum err
 fill(struct keeper *k)
 {
 	struct index_meta meta = { .keeper = k->conf.writer,
-		.scanned_at = k->scanned_at,
-		.highest_id = k->id_floor,
-		.highest_seg = atomic_load(k->conf.highest) };
+				   .scanned_at = k->scanned_at,
+				   .highest_id = k->id_floor,
+				   .highest_seg = atomic_load(k->conf.highest) };
 	enum err e = fold_commit(k->fold, &meta);
 
 	if (e == OK && !fold_rebuilding(k->fold))

@@ -9,8 +9,8 @@
 #include "shm/base/log.h"
 #include "spool/spool_keeper_int.h"
 
-/* An entry: u8 kind, u8[3] 0, u32 n, u64 id, u32 seg, u32 crc of what stands before it. A torn one is passed over: nothing
- * was given up on its account, for that waits for the sync. */
+/* An entry: u8 kind, u8[3] 0, u32 n, u64 id, u32 seg, u32 crc of what stands before it. A torn one is passed over:
+ * nothing was given up on its account, for that waits for the sync. */
 enum { ENDED_ENTRY = 24 };
 
 static void
@@ -35,7 +35,7 @@ decode(struct slice s, uint32_t seg, struct ended_entry *e)
 	uint8_t pad8;
 
 	return take_u8(&s, &e->kind) && take_u8(&s, &pad8) && take_u16(&s, &pad) && take_u32(&s, &e->n) &&
-		take_u64(&s, &e->id) && take_u32(&s, &e->seg) && take_u32(&s, &want) && want == crc && e->seg == seg;
+	       take_u64(&s, &e->id) && take_u32(&s, &e->seg) && take_u32(&s, &want) && want == crc && e->seg == seg;
 }
 
 /* Behind whole entries only, so that a torn end does not shift what follows. */

@@ -24,10 +24,10 @@ struct kfile {
 	bool told;      /* the fold knows it as sealed: nothing changes any more */
 	bool sealed;
 	bool toc, ended; /* there is such a file beside it */
-	uint32_t mark;  /* the highest that is known */
-	bool left;      /* its writer lives and has gone on to another one: all in it was synced, or an END speaks of it */
+	uint32_t mark;   /* the highest that is known */
+	bool left; /* its writer lives and has gone on to another one: all in it was synced, or an END speaks of it */
 	uint64_t left_round; /* the scan before that was seen: after the next one such an END is known */
-	bool sure;      /* a dead writer's: made sure of up to `limit` */
+	bool sure;           /* a dead writer's: made sure of up to `limit` */
 	uint32_t limit;
 };
 RB_HEAD(kfile_tree, kfile);
@@ -36,7 +36,7 @@ RB_PROTOTYPE(kfile_tree, kfile, node, kfile_cmp)
 /* Writers seen in heads that are not yet settled. */
 struct kwriter {
 	uint64_t writer;
-	bool dead;    /* and was so before the last scan began, if `scanned` */
+	bool dead; /* and was so before the last scan began, if `scanned` */
 	bool scanned;
 };
 
@@ -49,34 +49,34 @@ struct kwindow {
 
 struct keeper {
 	struct keeper_conf conf;
-	int dirfd;    /* journal/ */
+	int dirfd; /* journal/ */
 	int lockfd;
 	struct index *index;
 	struct fold *fold;
-	struct index_txn *snap;    /* for the fold's questions; renewed by each commit */
-	struct index_writer *out;  /* while a commit is under way */
+	struct index_txn *snap;   /* for the fold's questions; renewed by each commit */
+	struct index_writer *out; /* while a commit is under way */
 	struct kfile_tree files;
 	unsigned open_files;
 	struct kwriter *writers;
 	size_t writers_n, writers_cap;
 	struct kwindow window;
-	struct bytes whole;        /* a record with its blobs */
+	struct bytes whole; /* a record with its blobs */
 	struct fold_item *items;
 	size_t items_cap;
 	uint64_t round;
-	usec_t scanned_at, now;    /* monotonic */
+	usec_t scanned_at, now; /* monotonic */
 	usec_t dirty_since, moved_at, swept_at;
 	unsigned spares;
 	struct segment_maker maker; /* for the keeper's own segment */
 	struct segment own;
-	uint32_t own_off;          /* written and synced up to here */
-	msgid_t id_floor;          /* highest id of a map that was put aside */
-	bool broken;               /* the map is to be rebuilt */
-	bool loaded;               /* the environment has been written to */
-	bool urgent;               /* somebody waits for what was just folded */
-	bool want_scan;            /* something waits for one */
-	bool untidy;               /* a dead segment may have no table of contents yet */
-	bool reclaim;              /* something may be over */
+	uint32_t own_off; /* written and synced up to here */
+	msgid_t id_floor; /* highest id of a map that was put aside */
+	bool broken;      /* the map is to be rebuilt */
+	bool loaded;      /* the environment has been written to */
+	bool urgent;      /* somebody waits for what was just folded */
+	bool want_scan;   /* something waits for one */
+	bool untidy;      /* a dead segment may have no table of contents yet */
+	bool reclaim;     /* something may be over */
 	uint64_t asked, answered;
 	struct keeper_counts counts;
 };
@@ -101,7 +101,7 @@ enum err keeper_limit(void *arg, uint32_t seg, uint32_t from, uint32_t *limit);
 enum err keeper_record(void *arg, uint32_t seg, uint32_t off, uint32_t limit, struct fold_record *out);
 /* Head, and meta behind it, of the record at off; n bytes of the file may be believed. */
 enum err keeper_raw(struct keeper *k, struct kfile *f, uint32_t off, uint32_t limit, struct record_head *h,
-	struct slice *head_and_meta);
+		    struct slice *head_and_meta);
 void keeper_busy(struct keeper *k);
 
 /* _journal.c */

@@ -54,7 +54,7 @@ window_get(struct keeper *k, struct kfile *f, uint64_t off, size_t n, uint64_t l
 
 enum err
 keeper_raw(struct keeper *k, struct kfile *f, uint32_t off, uint32_t limit, struct record_head *h,
-	struct slice *head_and_meta)
+	   struct slice *head_and_meta)
 {
 	struct slice raw;
 	enum err e = window_get(k, f, off, RECORD_HEAD, limit, &raw);
@@ -139,7 +139,7 @@ read_bodies(struct keeper *k, struct kfile *f, const struct record_head *h, stru
 		k->items[i].body_seg = 0;
 		e = item_next(&r, &it);
 		if (e != OK || it.kind != ITEM_MESSAGE || it.message.size <= BLOB_INLINE_MAX ||
-			it.message.body_blob == BLOB_NONE)
+		    it.message.body_blob == BLOB_NONE)
 			continue;
 		if (it.message.body_blob != last_blob)
 			e = body_of(k, f, h, limit, it.message.body_blob, &last_seg);
@@ -227,11 +227,11 @@ keeper_record(void *arg, uint32_t seg, uint32_t off, uint32_t limit, struct fold
 	k->counts.records++;
 	k->urgent = k->urgent || h.type == RECORD_HANDOVER; /* a partition's next owner waits for it */
 	*out = (struct fold_record){ .off = off,
-		.next = next > limit ? limit : (uint32_t)next,
-		.mark = h.mark,
-		.id_high = h.id_high,
-		.items = k->items,
-		.count = h.type == RECORD_TOC ? 0 : h.items };
+				     .next = next > limit ? limit : (uint32_t)next,
+				     .mark = h.mark,
+				     .id_high = h.id_high,
+				     .items = k->items,
+				     .count = h.type == RECORD_TOC ? 0 : h.items };
 	return OK;
 }
 
@@ -304,7 +304,8 @@ check_tail(struct keeper *k, struct kfile *f, uint32_t off, uint32_t *end)
 			e = segment_read(f->fd, off, bytes_room(&k->whole, n), n, &got);
 			if (e != OK)
 				return e;
-			e = got < n ? ERR_DAMAGED : record_check(slice_of(k->whole.p, n), (struct place){ f->number, off }, &h);
+			e = got < n ? ERR_DAMAGED
+				    : record_check(slice_of(k->whole.p, n), (struct place){ f->number, off }, &h);
 		}
 		if (e != OK) {
 			*end = off;
@@ -363,7 +364,8 @@ make_sure(struct keeper *k, struct kfile *f, uint32_t from)
 	if (e == OK)
 		e = write_anew(k, f, tail, w.end);
 	if (e != OK) {
-		log_errno(LOG_LVL_ERROR, "keeper", "segment %u: its tail from %u on cannot be made sure of", f->number, tail);
+		log_errno(LOG_LVL_ERROR, "keeper", "segment %u: its tail from %u on cannot be made sure of", f->number,
+			  tail);
 		return e;
 	}
 	k->window.seg = 0;
@@ -372,7 +374,8 @@ make_sure(struct keeper *k, struct kfile *f, uint32_t from)
 	return OK;
 }
 
-/* Full, and its seal is on its way: its records end with the last whole one. The seal's own record may be half there. */
+/* Full, and its seal is on its way: its records end with the last whole one. The seal's own record may be half there.
+ */
 static enum err
 walk_left(struct keeper *k, struct kfile *f, uint32_t from, uint32_t *limit)
 {

@@ -87,7 +87,7 @@ worth_keeping(struct keeper *k, struct kfile *f)
 	struct stat st;
 
 	return k->spares < k->conf.spares && f->head.kind == SEGMENT_JOURNAL && kfile_fd(k, f) >= 0 &&
-		fstat(f->fd, &st) == 0 && (uint64_t)st.st_size >= k->conf.segment_size;
+	       fstat(f->fd, &st) == 0 && (uint64_t)st.st_size >= k->conf.segment_size;
 }
 
 static enum err

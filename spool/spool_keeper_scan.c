@@ -52,9 +52,9 @@ close_some(struct keeper *k)
 {
 	struct kfile *f;
 
-	RB_FOREACH (f, kfile_tree, &k->files)
-		if (k->open_files >= OPEN_FILES_MAX)
-			kfile_close(k, f);
+	RB_FOREACH(f, kfile_tree, &k->files)
+	if (k->open_files >= OPEN_FILES_MAX)
+		kfile_close(k, f);
 }
 
 /* For writing too: a dead writer's tail is written anew before it is trusted. */
@@ -168,12 +168,12 @@ static struct fold_file
 file_of(struct keeper *k, const struct kfile *f)
 {
 	return (struct fold_file){ .number = f->number,
-		.kind = (uint8_t)f->head.kind,
-		.slot = f->head.slot,
-		.writer = f->head.writer,
-		.keepers = f->head.writer == k->conf.writer,
-		.sealed = f->sealed,
-		.mark = f->mark };
+				   .kind = (uint8_t)f->head.kind,
+				   .slot = f->head.slot,
+				   .writer = f->head.writer,
+				   .keepers = f->head.writer == k->conf.writer,
+				   .sealed = f->sealed,
+				   .mark = f->mark };
 }
 
 static enum err
@@ -212,7 +212,8 @@ load_head(struct keeper *k, struct kfile *f)
 	if (e != OK) {
 		f->bad = true;
 		kfile_close(k, f);
-		log_error("keeper", "segment %u has no head that can be read (%s): left as it is", f->number, err_text(e));
+		log_error("keeper", "segment %u has no head that can be read (%s): left as it is", f->number,
+			  err_text(e));
 		return OK;
 	}
 	f->sealed = f->head.seal.sealed;
@@ -229,8 +230,8 @@ all_seen(struct keeper *k, uint64_t writer)
 	return w == NULL || w->scanned;
 }
 
-/* Its writer has gone on. The files that follow may have been seen when they were still empty: their first records, which
- * may say where this one ends, are read again by the next scan. */
+/* Its writer has gone on. The files that follow may have been seen when they were still empty: their first records,
+ * which may say where this one ends, are read again by the next scan. */
 static void
 left_behind(struct keeper *k, struct kfile *f)
 {
@@ -280,7 +281,8 @@ keeper_look(struct keeper *k)
 	struct kfile *f;
 	enum err e;
 
-	RB_FOREACH (f, kfile_tree, &k->files) {
+	RB_FOREACH(f, kfile_tree, &k->files)
+	{
 		if (f->bad || f->told)
 			continue;
 		refresh(k, f);
@@ -382,7 +384,8 @@ after_scan(struct keeper *k)
 	struct kfile *f, *next;
 	enum err e;
 
-	RB_FOREACH_SAFE (f, kfile_tree, &k->files, next) {
+	RB_FOREACH_SAFE(f, kfile_tree, &k->files, next)
+	{
 		bool beside = f->toc || f->ended;
 		uint32_t number = f->number;
 

@@ -19,8 +19,11 @@ struct state {
 static enum err
 open_env(struct state *s)
 {
-	struct lmdb_conf conf = {
-		.path = s->path, .tables = state_tables, .ntables = S_TABLES, .map_size = UINT64_C(1) << 36, .read_only = !s->keeper };
+	struct lmdb_conf conf = { .path = s->path,
+				  .tables = state_tables,
+				  .ntables = S_TABLES,
+				  .map_size = UINT64_C(1) << 36,
+				  .read_only = !s->keeper };
 
 	if (s->env != NULL)
 		return OK;
@@ -101,7 +104,7 @@ decode_binding(struct slice v, struct state_binding *out)
 	uint64_t since;
 
 	if (!take_u8(&v, &version) || version != S_VERSION || !take_u8(&v, &suspension) || !take_u64(&v, &since) ||
-		v.n != 0 || suspension > STATE_RESUMED)
+	    v.n != 0 || suspension > STATE_RESUMED)
 		return false;
 	out->suspension = (enum state_suspension)suspension;
 	out->since = (usec_t)since;

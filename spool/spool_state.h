@@ -22,7 +22,11 @@ enum err state_open(const char *path, bool keeper, struct state **out);
 /* Clears the caller's pointer; NULL inside is fine. */
 void state_close(struct state **s);
 
-enum state_suspension { STATE_CONFIGURED /* nothing said: as suspend_delivery has it */, STATE_SUSPENDED, STATE_RESUMED };
+enum state_suspension {
+	STATE_CONFIGURED /* nothing said: as suspend_delivery has it */,
+	STATE_SUSPENDED,
+	STATE_RESUMED
+};
 struct state_binding {
 	enum state_suspension suspension;
 	usec_t since; /* real time */
@@ -33,7 +37,7 @@ enum err state_binding_get(struct state *s, struct slice name, struct state_bind
 enum err state_binding_set(struct state *s, struct slice name, const struct state_binding *b);
 /* Every entry, in order of name. fn must not call into the state. */
 enum err state_binding_each(struct state *s, void (*fn)(void *arg, struct slice name, const struct state_binding *b),
-	void *arg);
+			    void *arg);
 
 /* Value into `value` (replaced, not added to). */
 enum err state_assignment_get(struct state *s, struct slice key, struct bytes *value);

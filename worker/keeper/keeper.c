@@ -166,16 +166,16 @@ prepare(struct role_env *env)
 {
 	const struct conf_view *v = conf_global(env->conf);
 	struct keeper_conf conf = { .spool_fd = env->spool_dirfd,
-		.index_path = "index",
-		.index_size = (uint64_t)conf_int(v, OPT_INDEX_SIZE),
-		.highest = shm_segment_highest(env->area),
-		.writer = env->writer,
-		.slot = (uint8_t)env->slot,
-		.generation = env->generation,
-		.segment_size = (uint64_t)conf_int(v, OPT_SEGMENT_SIZE),
-		.spares = SPARES,
-		.hooks = &keeper_role_hooks,
-		.hooks_arg = &role };
+				    .index_path = "index",
+				    .index_size = (uint64_t)conf_int(v, OPT_INDEX_SIZE),
+				    .highest = shm_segment_highest(env->area),
+				    .writer = env->writer,
+				    .slot = (uint8_t)env->slot,
+				    .generation = env->generation,
+				    .segment_size = (uint64_t)conf_int(v, OPT_SEGMENT_SIZE),
+				    .spares = SPARES,
+				    .hooks = &keeper_role_hooks,
+				    .hooks_arg = &role };
 	enum err e;
 
 	role.env = env;

@@ -1,7 +1,6 @@
 /* keeper.h - the keeper role: the one process that writes index and state
- * A loop around spool/spool_keeper: a turn when the doorbell rings, when a life has ended, when somebody asks, and by the
- * clock. No network, no sessions; while it is away mail flows on.
- * What it is asked (shm/shm_request.h):
+ * A loop around spool/spool_keeper: a turn when the doorbell rings, when a life has ended, when somebody asks, and by
+ * the clock. No network, no sessions; while it is away mail flows on. What it is asked (shm/shm_request.h):
  *     KEEPER_COMMIT   no payload. Answered when everything that was synced before the question is in the map.
  *     KEEPER_BINDING  u8 suspension (enum state_suspension), then the binding's name to the end. Answered when it is
  *                     durable; every worker gets the same payload as BINDING_CHANGED. ERR_SYNTAX, ERR_RANGE.

@@ -57,7 +57,7 @@ static const struct conf_view *
 view_of(struct keeper_role_state *r, const struct index_row *row)
 {
 	if (r->view != NULL && slice_eq(slice_bytes(&r->view_binding), row->binding) &&
-		slice_eq(slice_bytes(&r->view_domain), row->domain))
+	    slice_eq(slice_bytes(&r->view_domain), row->domain))
 		return r->view;
 	r->view = conf_sending(r->env->conf, row->binding, row->domain);
 	r->view_binding.n = r->view_domain.n = 0;
@@ -76,7 +76,8 @@ static void
 expired(void *arg, const struct index_row *row)
 {
 	struct keeper_role_state *r = arg;
-	unsigned owner = partition_owner(r->env->area, (unsigned)(spool_queue_hash(row->binding, row->domain) % PARTITIONS));
+	unsigned owner =
+		partition_owner(r->env->area, (unsigned)(spool_queue_hash(row->binding, row->domain) % PARTITIONS));
 	struct bytes id = { 0 };
 	enum err e;
 

@@ -41,6 +41,7 @@ int keeper_slot_of(struct keeper_role_state *r, uint64_t writer);
 /* Gauges and counters of the slot. */
 void keeper_tell_slot(struct keeper_role_state *r);
 /* Each worker that serves. */
-void keeper_each_worker(struct keeper_role_state *r, void (*fn)(struct keeper_role_state *r, int slot, void *arg), void *arg);
+void keeper_each_worker(struct keeper_role_state *r, void (*fn)(struct keeper_role_state *r, int slot, void *arg),
+			void *arg);
 
 #endif

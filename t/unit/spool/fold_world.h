@@ -106,31 +106,55 @@ fw_write(struct fw *w, uint32_t number, struct spool_item it)
 static inline struct place
 fw_message(struct fw *w, uint32_t number, msgid_t id)
 {
-	return fw_write(w, number, (struct spool_item){ .kind = ITEM_MESSAGE, .message = { .id = id, .batch = id,
-		.received_at = (usec_t)id, .origin = ORIGIN_ACCEPTED, .sender = SLICE("a@x"), .rcpt = SLICE("b@y"),
-		.binding = SLICE("out1"), .domain = SLICE("y"), .header_blob = BLOB_NONE, .body_blob = BLOB_NONE,
-		.conn_ctx_blob = BLOB_NONE, .ctx_blob = BLOB_NONE } });
+	return fw_write(w, number,
+			(struct spool_item){ .kind = ITEM_MESSAGE,
+					     .message = { .id = id,
+							  .batch = id,
+							  .received_at = (usec_t)id,
+							  .origin = ORIGIN_ACCEPTED,
+							  .sender = SLICE("a@x"),
+							  .rcpt = SLICE("b@y"),
+							  .binding = SLICE("out1"),
+							  .domain = SLICE("y"),
+							  .header_blob = BLOB_NONE,
+							  .body_blob = BLOB_NONE,
+							  .conn_ctx_blob = BLOB_NONE,
+							  .ctx_blob = BLOB_NONE } });
 }
 
 static inline struct place
 fw_attempt(struct fw *w, uint32_t number, msgid_t id, uint32_t n, struct place p)
 {
-	return fw_write(w, number, (struct spool_item){ .kind = ITEM_ATTEMPT,
-		.attempt = { .id = id, .n = n, .place = p, .at = 1000 + n } });
+	return fw_write(w, number,
+			(struct spool_item){ .kind = ITEM_ATTEMPT,
+					     .attempt = { .id = id, .n = n, .place = p, .at = 1000 + n } });
 }
 
 static inline struct place
 fw_outcome(struct fw *w, uint32_t number, msgid_t id, uint32_t n, enum outcome_kind kind, struct place p)
 {
-	return fw_write(w, number, (struct spool_item){ .kind = ITEM_OUTCOME, .outcome = { .id = id, .n = n,
-		.kind = (uint8_t)kind, .place = p, .at = 1000 + n, .next_due = 5000 + n, .text = SLICE("450 later") } });
+	return fw_write(w, number,
+			(struct spool_item){ .kind = ITEM_OUTCOME,
+					     .outcome = { .id = id,
+							  .n = n,
+							  .kind = (uint8_t)kind,
+							  .place = p,
+							  .at = 1000 + n,
+							  .next_due = 5000 + n,
+							  .text = SLICE("450 later") } });
 }
 
 static inline struct place
 fw_edit(struct fw *w, uint32_t number, msgid_t id, enum edit_action action, usec_t at, struct place p)
 {
-	return fw_write(w, number, (struct spool_item){ .kind = ITEM_EDIT, .edit = { .id_lo = id, .id_hi = id,
-		.action = (uint8_t)action, .at = at, .place = p, .reason = SLICE("said so") } });
+	return fw_write(w, number,
+			(struct spool_item){ .kind = ITEM_EDIT,
+					     .edit = { .id_lo = id,
+						       .id_hi = id,
+						       .action = (uint8_t)action,
+						       .at = at,
+						       .place = p,
+						       .reason = SLICE("said so") } });
 }
 
 /* ---- the world ---- */
@@ -142,8 +166,13 @@ fw_find(void *arg, uint32_t seg, struct fold_file *out)
 
 	if (s == NULL)
 		return ERR_NOTFOUND;
-	*out = (struct fold_file){ .number = seg, .kind = s->kind, .writer = s->writer, .sealed = s->sealed,
-		.mark = FW_OFF(s->mark), .end_of = s->end_of, .end_at = s->end_at };
+	*out = (struct fold_file){ .number = seg,
+				   .kind = s->kind,
+				   .writer = s->writer,
+				   .sealed = s->sealed,
+				   .mark = FW_OFF(s->mark),
+				   .end_of = s->end_of,
+				   .end_at = s->end_at };
 	return OK;
 }
 
@@ -169,8 +198,12 @@ fw_record(void *arg, uint32_t seg, uint32_t off, uint32_t limit, struct fold_rec
 		return ERR_NOTFOUND;
 	if (i >= s->n || FW_OFF(i) >= limit)
 		return ERR_EOF;
-	*out = (struct fold_record){ .off = FW_OFF(i), .next = FW_OFF(i + 1), .mark = FW_OFF(i), .items = s->rec[i].items,
-		.count = s->rec[i].count, .lost = s->rec[i].lost };
+	*out = (struct fold_record){ .off = FW_OFF(i),
+				     .next = FW_OFF(i + 1),
+				     .mark = FW_OFF(i),
+				     .items = s->rec[i].items,
+				     .count = s->rec[i].count,
+				     .lost = s->rec[i].lost };
 	return OK;
 }
 
@@ -226,20 +259,20 @@ fw_ended(void *arg, uint32_t seg, enum err (*fn)(void *, msgid_t id, uint32_t n)
 	return OK;
 }
 
-#define FW_FIND(list, count, same)                                \
-	for (i = 0; i < m->count; i++)                             \
-		if (same)                                          \
-			break
-#define FW_DEL(list, count)                            \
-	do {                                           \
-		if (i < m->count)                      \
+#define FW_FIND(list, count, same)     \
+	for (i = 0; i < m->count; i++) \
+		if (same)              \
+	break
+#define FW_DEL(list, count)                               \
+	do {                                              \
+		if (i < m->count)                         \
 			m->list[i] = m->list[--m->count]; \
 	} while (0)
-#define FW_PUT(list, count, value)        \
-	do {                              \
-		if (i == m->count)        \
-			m->count++;       \
-		m->list[i] = (value);     \
+#define FW_PUT(list, count, value)    \
+	do {                          \
+		if (i == m->count)    \
+			m->count++;   \
+		m->list[i] = (value); \
 	} while (0)
 
 static inline enum err
@@ -414,27 +447,27 @@ fw_clear(void *arg)
 }
 
 static const struct fold_world fw_world = { .find = fw_find,
-	.limit = fw_limit,
-	.record = fw_record,
-	.row = fw_row,
-	.rows = fw_rows,
-	.edits = fw_edits,
-	.ended = fw_ended,
-	.put_row = fw_put_row,
-	.put_segment = fw_put_segment,
-	.del_segment = fw_del_segment,
-	.put_attempt = fw_put_attempt,
-	.del_attempt = fw_del_attempt,
-	.put_edit = fw_put_edit,
-	.del_edit = fw_del_edit,
-	.put_writer = fw_put_writer,
-	.del_writer = fw_del_writer,
-	.put_handover = fw_put_handover,
-	.del_handover = fw_del_handover,
-	.put_damage = fw_put_damage,
-	.put_ledger = fw_put_ledger,
-	.put_meta = fw_put_meta,
-	.clear = fw_clear };
+					    .limit = fw_limit,
+					    .record = fw_record,
+					    .row = fw_row,
+					    .rows = fw_rows,
+					    .edits = fw_edits,
+					    .ended = fw_ended,
+					    .put_row = fw_put_row,
+					    .put_segment = fw_put_segment,
+					    .del_segment = fw_del_segment,
+					    .put_attempt = fw_put_attempt,
+					    .del_attempt = fw_del_attempt,
+					    .put_edit = fw_put_edit,
+					    .del_edit = fw_del_edit,
+					    .put_writer = fw_put_writer,
+					    .del_writer = fw_del_writer,
+					    .put_handover = fw_put_handover,
+					    .del_handover = fw_del_handover,
+					    .put_damage = fw_put_damage,
+					    .put_ledger = fw_put_ledger,
+					    .put_meta = fw_put_meta,
+					    .clear = fw_clear };
 
 /* ---- a keeper's life ---- */
 
@@ -541,17 +574,18 @@ fw_text(const struct fw *w, bool mail_only)
 		const struct index_row *r = w->map.row[i];
 
 		assert_true(asprintf(&line[n++], "row %d at %u:%u tries %u due %d %s aside %u fate %u deaths %u %.*s",
-			(int)r->id, r->place.seg, r->place.off, r->tries, mail_only ? 0 : (int)r->due,
-			row_state_text((enum row_state)r->state), r->aside, r->fate, r->deaths, (int)r->reason.n,
-			r->reason.p) > 0);
+				     (int)r->id, r->place.seg, r->place.off, r->tries, mail_only ? 0 : (int)r->due,
+				     row_state_text((enum row_state)r->state), r->aside, r->fate, r->deaths,
+				     (int)r->reason.n, r->reason.p) > 0);
 	}
 	for (size_t i = 0; i < w->map.atts; i++)
 		if (w->map.att[i].state <= ATTEMPT_DOUBT)
 			assert_true(asprintf(&line[n++], "attempt %d.%u %s", (int)w->map.att[i].id, w->map.att[i].n,
-				attempt_state_text((enum attempt_state)w->map.att[i].state)) > 0);
+					     attempt_state_text((enum attempt_state)w->map.att[i].state)) > 0);
 	for (size_t i = 0; i < w->map.segs && !mail_only; i++)
-		assert_true(asprintf(&line[n++], "segment %u folded %u: %u %u %u", w->map.seg[i].number, w->map.seg[i].folded,
-			w->map.seg[i].messages, w->map.seg[i].attempts, w->map.seg[i].edits) > 0);
+		assert_true(asprintf(&line[n++], "segment %u folded %u: %u %u %u", w->map.seg[i].number,
+				     w->map.seg[i].folded, w->map.seg[i].messages, w->map.seg[i].attempts,
+				     w->map.seg[i].edits) > 0);
 	qsort(line, n, sizeof(line[0]), fw_line_cmp);
 	b->n = 0;
 	for (size_t i = 0; i < n; i++) {

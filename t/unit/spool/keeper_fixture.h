@@ -91,11 +91,11 @@ kfix_tail(void *arg, uint64_t bytes, int64_t messages)
 }
 
 static const struct keeper_hooks kfix_hooks = { .alive = kfix_alive,
-	.mark = kfix_mark,
-	.convicts = kfix_convicts,
-	.deadline = kfix_deadline,
-	.expired = kfix_expired,
-	.tail = kfix_tail };
+						.mark = kfix_mark,
+						.convicts = kfix_convicts,
+						.deadline = kfix_deadline,
+						.expired = kfix_expired,
+						.tail = kfix_tail };
 
 static inline void
 kfix_init(struct kfix *f)
@@ -105,17 +105,19 @@ kfix_init(struct kfix *f)
 	assert_non_null(getcwd(f->home, sizeof(f->home)));
 	assert_int_equal(chdir(f->base.dir), 0);
 	f->conf = (struct keeper_conf){ .spool_fd = f->base.dirfd,
-		.index_path = "index",
-		.index_size = 64 << 20,
-		.highest = shm_segment_highest(f->base.area),
-		.writer = KEEPER,
-		.segment_size = SEGMENT_SIZE_MIN,
-		.hooks = &kfix_hooks,
-		.hooks_arg = f };
+					.index_path = "index",
+					.index_size = 64 << 20,
+					.highest = shm_segment_highest(f->base.area),
+					.writer = KEEPER,
+					.segment_size = SEGMENT_SIZE_MIN,
+					.hooks = &kfix_hooks,
+					.hooks_arg = f };
 	for (int i = 0; i < WRITERS; i++)
 		f->w[i] = (struct writer){ .seg.fd = -1,
-			.maker = { .dirfd = f->base.journal, .slot = (uint8_t)(10 + i), .writer = (uint64_t)i + 1,
-				.highest = f->conf.highest } };
+					   .maker = { .dirfd = f->base.journal,
+						      .slot = (uint8_t)(10 + i),
+						      .writer = (uint64_t)i + 1,
+						      .highest = f->conf.highest } };
 }
 
 static inline void
@@ -220,7 +222,9 @@ static inline struct place
 put_outcome(struct kfix *f, uint64_t writer, msgid_t id, uint32_t n, enum outcome_kind kind, struct place p)
 {
 	struct record r = { .items = 0 };
-	struct spool_outcome o = { .id = id, .n = n, .kind = (uint8_t)kind, .place = p, .next_due = 5000, .text = SLICE("450 later") };
+	struct spool_outcome o = {
+		.id = id, .n = n, .kind = (uint8_t)kind, .place = p, .next_due = 5000, .text = SLICE("450 later")
+	};
 
 	record_add_outcome(&r, &o);
 	return writer_put(f, writer, &r);
@@ -230,7 +234,9 @@ static inline struct place
 put_edit(struct kfix *f, uint64_t writer, msgid_t id, enum edit_action action, usec_t at, struct place p)
 {
 	struct record r = { .items = 0 };
-	struct spool_edit e = { .id_lo = id, .id_hi = id, .action = (uint8_t)action, .at = at, .place = p, .reason = SLICE("why") };
+	struct spool_edit e = {
+		.id_lo = id, .id_hi = id, .action = (uint8_t)action, .at = at, .place = p, .reason = SLICE("why")
+	};
 
 	record_add_edit(&r, &e);
 	return writer_put(f, writer, &r);
@@ -312,11 +318,11 @@ map_text(struct kfix *f)
 	(void)index_message_page(t, 0, rows, 64, &n);
 	for (size_t i = 0; i < n; i++)
 		bytes_addf(&b, "row %d at %u:%u tries %u %s\n", (int)rows[i].id, rows[i].place.seg, rows[i].place.off,
-			rows[i].tries, row_state_text((enum row_state)rows[i].state));
+			   rows[i].tries, row_state_text((enum row_state)rows[i].state));
 	(void)index_attempt_page(t, 0, 0, false, att, 64, &m);
 	for (size_t i = 0; i < m; i++)
 		bytes_addf(&b, "attempt %d.%u %s\n", (int)att[i].id, att[i].n,
-			attempt_state_text((enum attempt_state)att[i].state));
+			   attempt_state_text((enum attempt_state)att[i].state));
 	assert_int_equal(index_ledger(t, &l), OK);
 	assert_int_equal(index_ledger_difference(&l), 0);
 	text = mem_strdup(bytes_cstr(&b));

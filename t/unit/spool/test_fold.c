@@ -207,7 +207,8 @@ a_fact_takes_the_segment_of_its_message_first(void **state)
 	fw_end(&w);
 }
 
-/* Who speaks of a message knows that it is synced: a mark that has not got there yet is an old one, and the fact waits. */
+/* Who speaks of a message knows that it is synced: a mark that has not got there yet is an old one, and the fact waits.
+ */
 static void
 a_fact_waits_for_an_old_mark(void **state)
 {
@@ -366,8 +367,14 @@ a_hold_does_not_hide_a_doubt(void **state)
 static struct place
 finger(struct fw *w, uint32_t seg, usec_t at, struct place p, bool other)
 {
-	return fw_write(w, seg, (struct spool_item){ .kind = ITEM_EDIT, .edit = { .id_lo = 1, .id_hi = 1,
-		.action = EDIT_FINGER, .at = at, .place = p, .reason = other ? SLICE("other") : SLICE("said so") } });
+	return fw_write(w, seg,
+			(struct spool_item){ .kind = ITEM_EDIT,
+					     .edit = { .id_lo = 1,
+						       .id_hi = 1,
+						       .action = EDIT_FINGER,
+						       .at = at,
+						       .place = p,
+						       .reason = other ? SLICE("other") : SLICE("said so") } });
 }
 
 static void
@@ -398,8 +405,13 @@ the_second_death_quarantines(void **state)
 static struct place
 range(struct fw *w, uint32_t seg, enum edit_action action, usec_t at, msgid_t lo, msgid_t hi)
 {
-	return fw_write(w, seg, (struct spool_item){ .kind = ITEM_EDIT, .edit = { .id_lo = lo, .id_hi = hi,
-		.action = (uint8_t)action, .at = at, .reason = SLICE("said so") } });
+	return fw_write(w, seg,
+			(struct spool_item){ .kind = ITEM_EDIT,
+					     .edit = { .id_lo = lo,
+						       .id_hi = hi,
+						       .action = (uint8_t)action,
+						       .at = at,
+						       .reason = SLICE("said so") } });
 }
 
 /* Committed, folded since, and folded later: a range meets them all, in any order. */
@@ -432,7 +444,7 @@ a_range_meets_every_message(void **state)
 		assert_int_equal(w.map.rows, 9);
 		for (size_t i = 0; i < w.map.rows; i++)
 			assert_int_equal(w.map.row[i]->state,
-				w.map.row[i]->id >= 2 && w.map.row[i]->id <= 8 ? ROW_HELD : ROW_QUEUED);
+					 w.map.row[i]->id >= 2 && w.map.row[i]->id <= 8 ? ROW_HELD : ROW_QUEUED);
 		assert_true(fold_segment_get(w.fold, 2, &s));
 		assert_int_equal(s.edits, 1);
 		fw_end(&w);
@@ -588,7 +600,8 @@ a_rebuild_gives_the_same_mail(void **state)
 	finish(&w);
 	rebuild(&w);
 	assert_string_equal(fw_text(&w, false), everything);
-	assert_int_equal(w.map.ledger.carried, 4); /* what is over in journals that still stand does not come in again */
+	assert_int_equal(w.map.ledger.carried,
+			 4); /* what is over in journals that still stand does not come in again */
 	assert_int_equal(w.map.ledger.delivered, 0);
 	fw_end(&w);
 }

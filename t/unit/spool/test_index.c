@@ -33,18 +33,18 @@ static struct index_row
 row(msgid_t id, const char *binding, const char *domain, uint8_t priority, usec_t due, enum row_state state)
 {
 	return (struct index_row){ .id = id,
-		.place = { 1, (uint32_t)id * 64 },
-		.priority = priority,
-		.state = (uint8_t)state,
-		.aside = state == ROW_HELD || state == ROW_QUARANTINED ? (uint8_t)state : 0,
-		.due = due,
-		.received_at = 1000,
-		.size = 10,
-		.sender = SLICE("a@x"),
-		.rcpt = SLICE("b@y"),
-		.binding = slice_str(binding),
-		.domain = slice_str(domain),
-		.reason = SLICE("") };
+				   .place = { 1, (uint32_t)id * 64 },
+				   .priority = priority,
+				   .state = (uint8_t)state,
+				   .aside = state == ROW_HELD || state == ROW_QUARANTINED ? (uint8_t)state : 0,
+				   .due = due,
+				   .received_at = 1000,
+				   .size = 10,
+				   .sender = SLICE("a@x"),
+				   .rcpt = SLICE("b@y"),
+				   .binding = slice_str(binding),
+				   .domain = slice_str(domain),
+				   .reason = SLICE("") };
 }
 
 static void
@@ -116,9 +116,9 @@ a_queue_is_in_order_and_resumable(void **state)
 	static const msgid_t order[] = { 5, 4, 1, 3, 2 };
 	struct place_to_be p;
 	struct index_row rows[] = { row(1, "out1", "y", 3, 100, ROW_QUEUED), row(2, "out1", "y", 3, 200, ROW_QUEUED),
-		row(3, "out1", "y", 3, 150, ROW_DOUBT), row(4, "out1", "Y", 200, 900, ROW_QUEUED),
-		row(5, "out1", "y", 255, 0, ROW_QUEUED), row(6, "out1", "y", 3, 50, ROW_HELD),
-		row(7, "out1", "y", 3, 50, ROW_WORK), row(8, "out2", "y", 3, 50, ROW_QUEUED) };
+				    row(3, "out1", "y", 3, 150, ROW_DOUBT),  row(4, "out1", "Y", 200, 900, ROW_QUEUED),
+				    row(5, "out1", "y", 255, 0, ROW_QUEUED), row(6, "out1", "y", 3, 50, ROW_HELD),
+				    row(7, "out1", "y", 3, 50, ROW_WORK),    row(8, "out2", "y", 3, 50, ROW_QUEUED) };
 	uint64_t queue = spool_queue_hash(SLICE("out1"), SLICE("y"));
 	struct index_queue_key after = index_queue_first(queue), key;
 	struct index_row got[8];
@@ -236,7 +236,8 @@ static void
 what_is_set_aside_is_listed(void **state)
 {
 	struct place_to_be p;
-	struct index_row a = row(1, "out1", "y", 3, 1, ROW_HELD), b = row(2, "out1", "y", 3, 1, ROW_QUARANTINED), got[4];
+	struct index_row a = row(1, "out1", "y", 3, 1, ROW_HELD), b = row(2, "out1", "y", 3, 1, ROW_QUARANTINED),
+			 got[4];
 	struct index_txn *t;
 	size_t n;
 

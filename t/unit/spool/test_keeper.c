@@ -518,7 +518,9 @@ a_lost_or_damaged_index_is_built_anew(void **state)
 			struct index_meta m;
 
 			_exit(index_open(&ic, &ix) == OK && index_begin(ix, &t) == OK && index_meta(t, &m) == OK &&
-					!m.rebuilding && m.highest_seg >= 3 ? 0 : 1);
+					      !m.rebuilding && m.highest_seg >= 3
+				      ? 0
+				      : 1);
 		}
 		assert_int_equal(waitpid(pid, &fd, 0), pid);
 		assert_int_equal(fd, 0);
@@ -643,10 +645,11 @@ killed_at(const char *point, bool lose_index)
 static void
 a_keeper_killed_at_any_point_is_succeeded(void **state)
 {
-	static const char *const points[] = { "keeper.before_sync", "fold.before_commit", "fold.after_commit",
-		"reclaim.before_ended", "ended.before_sync", "reclaim.after_ended", "reclaim.after_over",
-		"reclaim.before_unlink", "reclaim.after_unlink", "reclaim.after_dirsync", "seal.before_toc", "rebuild.begin",
-		"rebuild.before_commit" };
+	static const char *const points[] = { "keeper.before_sync",    "fold.before_commit",    "fold.after_commit",
+					      "reclaim.before_ended",  "ended.before_sync",     "reclaim.after_ended",
+					      "reclaim.after_over",    "reclaim.before_unlink", "reclaim.after_unlink",
+					      "reclaim.after_dirsync", "seal.before_toc",       "rebuild.begin",
+					      "rebuild.before_commit" };
 
 	(void)state;
 	faults("none.such=kill");
