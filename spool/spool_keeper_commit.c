@@ -237,8 +237,11 @@ fill(struct keeper *k)
 				   .highest_seg = atomic_load(k->conf.highest) };
 	enum err e = fold_commit(k->fold, &meta);
 
-	if (e == OK && !fold_rebuilding(k->fold))
-		e = index_sweep(k->out, clock_real(), SWEEP_MAX, next_look, k);
+	if (e != OK || fold_rebuilding(k->fold))
+		return e;
+	e = index_sweep(k->out, clock_real(), SWEEP_MAX, next_look, k);
+	if (e == OK)
+		k->swept_at = 0; /* there may be more */
 	return e == ERR_EOF ? OK : e;
 }
 

@@ -598,6 +598,65 @@ the_tail_is_told(void **state)
 	kfix_fini(&f);
 }
 
+/* ---- disks that fail ---- */
+
+/* What cannot be made sure of is not folded: its writer is not settled, and it is tried again. */
+static void
+a_tail_that_cannot_be_synced_waits(void **state)
+{
+	struct kfix f;
+	struct place p;
+
+	(void)state;
+	faults("none.such=kill");
+	kfix_init(&f);
+	p = put_message(&f, 1, 1);
+	writer_sync(&f, 1);
+	kfix_settle(&f);
+	put_outcome(&f, 1, 1, 1, OUTCOME_DELIVERED, p); /* above the mark */
+	put_message(&f, 2, 2);
+	writer_sync(&f, 2);
+	writer_die(&f, 1);
+	faults("keeper.sync=EIO");
+	assert_int_equal(keeper_settle(f.k, clock_mono()), ERR_IO);
+	kfix_settle(&f);
+	assert_int_equal(map_state(&f, 1), ROW_STATES);
+	assert_int_equal(map_state(&f, 2), ROW_QUEUED);
+	faults(NULL);
+	kfix_fini(&f);
+}
+
+/* The keeper's own journal goes on in a new segment that says where the failed one ends. */
+static void
+the_keepers_own_failed_sync_loses_nothing(void **state)
+{
+	struct kfix f;
+
+	(void)state;
+	faults("none.such=kill");
+	kfix_init(&f);
+	put_message(&f, 1, 1);
+	writer_sync(&f, 1);
+	for (uint64_t w = 2; w <= 3; w++) {
+		put_message(&f, w, w);
+		writer_sync(&f, w);
+		writer_of(&f, w)->finger = 1;
+	}
+	kfix_settle(&f);
+	faults("keeper.own_sync=EIO");
+	for (uint64_t w = 2; w <= 3; w++) {
+		writer_die(&f, w);
+		kfix_settle(&f);
+	}
+	faults(NULL);
+	assert_int_equal(map_state(&f, 1), ROW_QUARANTINED);
+	keeper_close(&f.k);
+	assert_int_equal(unlink("index/data.mdb"), 0);
+	kfix_settle(&f);
+	assert_int_equal(map_state(&f, 1), ROW_QUARANTINED);
+	kfix_fini(&f);
+}
+
 /* ---- killed anywhere ---- */
 
 /* A keeper is killed at this point, then another one goes on: the map is as if nothing had happened. */
@@ -683,6 +742,8 @@ main(void)
 		cmocka_unit_test(a_row_taken_away_shows_in_the_ledger),
 		cmocka_unit_test(deadlines_are_told_and_looked_at_again),
 		cmocka_unit_test(the_tail_is_told),
+		cmocka_unit_test(a_tail_that_cannot_be_synced_waits),
+		cmocka_unit_test(the_keepers_own_failed_sync_loses_nothing),
 		cmocka_unit_test(a_keeper_killed_at_any_point_is_succeeded),
 	};
 
