@@ -35,9 +35,10 @@ find_row(struct command *c, msgid_t id, struct index_row **out)
 	index_end(&t);
 	id_text(id, text);
 	if (e == ERR_NOTFOUND)
-		return command_refuse(c, e, "%s is not queued: delivered, failed, or never here (see the mainlog)",
-				      text);
-	return e == OK ? OK : command_refuse(c, e, "the index cannot be read: %s", err_text(e));
+		(void)command_refuse(c, e, "%s is not queued: delivered, failed, or never here (see the mainlog)", text);
+	else if (e != OK)
+		(void)command_refuse(c, e, "the index cannot be read: %s", err_text(e));
+	return e;
 }
 
 /* ---- what the owner is asked */

@@ -598,13 +598,13 @@ void
 resolver_free(struct resolver **rp)
 {
 	struct resolver *r = *rp;
-	struct channel *c;
+	struct channel *c, *next;
 	struct entry *e;
 	struct resolver_query *q;
 
 	if (r == NULL)
 		return;
-	while ((c = TAILQ_FIRST(&r->channels)) != NULL)
+	TAILQ_FOREACH_SAFE(c, &r->channels, link, next)
 		channel_free(c);
 	loop_later_cancel(r->loop, &r->later);
 	while ((e = TAILQ_FIRST(&r->lru)) != NULL) {
