@@ -52,7 +52,7 @@ class Load:
                         if self.stop.is_set():
                             break
                         self.one(c)
-                        time.sleep(0.004)
+                        time.sleep(0.03)
             except (OSError, AssertionError, ValueError):
                 time.sleep(0.05)
 
@@ -74,7 +74,8 @@ class Load:
 
 
 def message(n):
-    return b"Subject: %d\r\n\r\n" % n + (b"line %d\r\n.\r\n" % n) * (n % 40)
+    """Mostly a few KiB; now and then large enough for a segment of its own."""
+    return b"Subject: %d\r\n\r\n" % n + (b"line %d of it\r\n.\r\n" % n) * (n % 800 if n % 40 else 20000)
 
 
 class Campaign:
@@ -82,7 +83,9 @@ class Campaign:
         self.rng, self.failures, self.kills = random.Random(seed), [], 0
         self.lock, self.open, self.doubts, self.twice = threading.Lock(), 0, set(), 0
         self.sink = Sink(self.answer)
-        self.mta = Impetus(folder, self.sink.port, workers=2, build=build, extra="retry_interval = 1\nsegment_size = 1048576")
+        self.mta = Impetus(folder, self.sink.port, workers=2, build=build, as_user="nobody",
+                           extra="retry_interval = 1\nsegment_size = 1048576")
+        self.mta.dir.chmod(0o777)       # whoever dies first leaves its mark there
         self.mta.start()
         self.load = Load(self.mta.port)
 
@@ -149,9 +152,9 @@ class Campaign:
         """A restart in which the first process that comes to this point for the N-th time dies there."""
         self.mta.stop()
         once = self.mta.dir / ("once.%d" % self.kills)
-        self.mta.start(wait=False, IMPETUS_FAULT="%s=kill@%d" % (point, self.rng.choice((1, 2, 5, 20))),
+        self.mta.start(wait=False, IMPETUS_FAULT="%s=kill@%d" % (point, self.rng.choice((1, 2, 3))),
                        IMPETUS_FAULT_ONCE=str(once))
-        end = time.monotonic() + 2
+        end = time.monotonic() + 3
         while time.monotonic() < end and not once.exists() and self.mta.proc.poll() is None:
             time.sleep(0.02)
         if once.exists():
