@@ -122,11 +122,11 @@ fault_point(const char *name)
 }
 
 void
-fault_word(const char *word, size_t n)
+fault_header(const char *header, size_t n)
 {
-	const char *deadly = getenv("IMPETUS_FAULT_RCPT");
+	const char *deadly = getenv("IMPETUS_CRASH_HEADER");
 
-	if (deadly != NULL && strlen(deadly) == n && memcmp(deadly, word, n) == 0)
+	if (deadly != NULL && memmem(header, n, deadly, strlen(deadly)) != NULL)
 		abort();
 }
 

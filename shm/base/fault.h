@@ -10,17 +10,17 @@
 #include <stddef.h>
 
 #ifdef IMPETUS_FAULTS
-/* A message that kills: aborts when `word` (a recipient) is what IMPETUS_FAULT_RCPT says. */
-void fault_word(const char *word, size_t n);
 void fault_point(const char *name);
+/* A message that kills: aborts when the words of IMPETUS_CRASH_HEADER stand in the n bytes of its header. */
+void fault_header(const char *header, size_t n);
 /* 0, or the errno to fail with. */
 int fault_error(const char *name);
 /* For unit tests: these rules instead of those before, counted anew; NULL: none. */
 void fault_set(const char *rules);
 #else
-#define fault_word(word, n) ((void)0)
-#define fault_point(name) ((void)0)
-#define fault_error(name) (0)
+#define fault_point(name)       ((void)0)
+#define fault_header(header, n) ((void)0)
+#define fault_error(name)       (0)
 #endif
 
 #endif

@@ -187,28 +187,13 @@ run_errand(struct job *j)
 	}
 }
 
-/* For tests of what a crashing message does: a switch of the test build only. */
-static void
-crash_if_told(const struct job *j)
-{
-#ifdef IMPETUS_FAULTS
-	struct slice h = j->got->header;
-
-	if (getenv("IMPETUS_CRASH_HEADER") != NULL &&
-	    memmem(h.p, h.n, getenv("IMPETUS_CRASH_HEADER"), strlen(getenv("IMPETUS_CRASH_HEADER"))) != NULL)
-		abort();
-#else
-	(void)j;
-#endif
-}
-
 static void
 on_loaded(struct job *j)
 {
 	const struct conf_view *v = delivery_view(j->d, j->q);
 
 	finger(j, true);
-	crash_if_told(j);
+	fault_header(j->got->header.p, j->got->header.n);
 	prepare_mail(j);
 	finger(j, false);
 	if (j->errand) {
