@@ -3,13 +3,17 @@
  *     head, RECORD_HEAD bytes | meta: the items | blob table | inline blobs | zeroes up to a multiple of 8
  * All numbers are little-endian. The head names its own segment and offset, so old bytes of a reused file never pass
  * for a record. head_crc covers the head, meta_crc the items, table_crc the blob table, which has the CRC of each blob:
- * who needs only the items reads no blob, who needs one blob reads only that one. head: u32 magic, u8 type, u8 flags
- * (0), u16 items, u32 meta_len, u32 blob_len (table and inline blobs), u32 seg, u32 off, u32 mark, u32 meta_crc, u32
- * table_crc, u64 id_high, u32 head_crc item: u8 kind, u8 version, u32 len, then len bytes of fields blob table, only if
- * blob_len > 0: u32 count, then for each: u8 where, u8[3] 0, u32 seg, u64 off, u64 len, u32 crc Pure: bytes in, struct
- * out; no I/O. Any thread. What is decoded borrows from the bytes it was decoded from. Errors: ERR_NOTFOUND no record
- * of this place here (zeroes, old bytes); ERR_DAMAGED it is one, but not as it was written (torn above the mark, rotten
- * below it: the caller knows which); ERR_VERSION a kind or version not known here. */
+ * who needs only the items reads no blob, who needs one blob reads only that one.
+ *
+ * - head: u32 magic, u8 type, u8 flags (0), u16 items, u32 meta_len, u32 blob_len (table and inline blobs), u32 seg,
+ *   u32 off, u32 mark, u32 meta_crc, u32 table_crc, u64 id_high, u32 head_crc
+ * - item: u8 kind, u8 version, u32 len, then len bytes of fields
+ * - blob table, only if blob_len > 0: u32 count, then for each: u8 where, u8[3] 0, u32 seg, u64 off, u64 len, u32 crc
+ *
+ * Pure: bytes in, struct out; no I/O. Any thread. What is decoded borrows from the bytes it was decoded from.
+ * Errors: ERR_NOTFOUND no record of this place here (zeroes, old bytes); ERR_DAMAGED it is one, but not as it was
+ * written (torn above the mark, rotten below it: the caller knows which); ERR_VERSION a kind or version not known
+ * here. */
 #ifndef SPOOL_SPOOL_RECORD_H
 #define SPOOL_SPOOL_RECORD_H
 
@@ -89,7 +93,7 @@ enum { /* spool_message.notify, RFC 3461; 0: not given */
 };
 
 /* One recipient of one mail transaction. Facts, not decisions: no route, limit or deadline. The message on the wire is
- * the header blob and then the body blob, nothing between them (the empty line is the header's last). */
+ * the header blob and then the body blob, nothing between them; the empty line begins the body (format/header.h). */
 struct spool_message {
 	msgid_t id, batch, conn; /* batch: the same for all recipients of one transaction */
 	usec_t received_at;      /* real clock */
@@ -130,7 +134,7 @@ bool outcome_is_final(enum outcome_kind kind);
 
 struct spool_outcome {
 	msgid_t id;
-	uint32_t n; /* the attempt's; 0 if none was written (expired in the queue, no connection) */
+	uint32_t n; /* the attempt's; none was written (no connection, expired in the queue): the next one's */
 	uint16_t item;
 	uint8_t kind;  /* enum outcome_kind */
 	uint8_t stage; /* where in the dialogue; delivery's own numbers */
