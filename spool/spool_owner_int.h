@@ -20,6 +20,7 @@ enum {
 	OWNER_WANTS = 512,       /* single rows read at once */
 	OWNER_HINTS_HELD = 8192, /* hints that wait for a checkpoint */
 	OWNER_KEEPERS = 32,
+	OWNER_BEFORE = LIVES_KEPT + SLOTS_MAX,
 	OWNER_ERRANDS = 100,     /* of a queue, before the next page is read for more */
 };
 
@@ -99,9 +100,9 @@ struct owner_look {
 	uint64_t keepers[OWNER_KEEPERS];
 	size_t n_keepers;
 	usec_t since;
-	struct look_before before[LIVES_KEPT];
+	struct look_before before[OWNER_BEFORE];
 	size_t n_before;
-	uint64_t known[LIVES_KEPT]; /* writers that need not be waited for */
+	uint64_t known[SLOTS_MAX]; /* writers that need not be waited for */
 	size_t n_known;
 	/* range edits that the keeper has not brought to every row yet */
 	struct map_ranges ranges;
@@ -248,6 +249,9 @@ struct spool_owner {
 	bool more_wakes, rebuilding;
 	usec_t scanned_map; /* monotonic: every file of then is in the map of the last look */
 	uint64_t bells;
+	uint64_t lives_seen; /* the roll had so many lines when the keepers were listed */
+	uint64_t keepers[OWNER_KEEPERS];
+	size_t n_keepers;
 	usec_t edit_at;
 };
 

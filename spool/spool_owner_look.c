@@ -111,23 +111,35 @@ want_wakes(struct spool_owner *o, struct owner_look *l, usec_t now)
 			l->mine[p / 64] |= UINT64_C(1) << (p % 64);
 }
 
-/* Every worker that may have owned before: those of older generations while they live, all that have ended. */
+static void
+want_one_before(struct owner_look *l, const struct look_before *b)
+{
+	if (l->n_before < OWNER_BEFORE)
+		l->before[l->n_before++] = *b;
+}
+
+/* Every worker that may have owned before: those of older generations that live, by their slots (the roll forgets); those
+ * that have ended, by the roll. One that the roll has forgotten has files, or said nothing (strangers_through). */
 static void
 want_before(struct spool_owner *o, struct owner_look *l)
 {
 	uint64_t next = lives_next(o->env.area), first = next > LIVES_KEPT ? next - LIVES_KEPT : 1;
+	struct slot_who who;
 	struct life life;
 
 	l->self = o->env.writer;
 	l->since = o->born;
-	for (uint64_t serial = first; serial < next; serial++) {
-		if (!life_get(o->env.area, serial, &life) || life.writer == o->env.writer)
+	for (int i = 0; i < SLOTS_MAX; i++) {
+		if (!slot_who(shm_slot(o->env.area, i), &who) || who.writer == o->env.writer)
 			continue;
-		if (life.role == ROLE_WORKER && (life.ended || life.generation < o->env.generation))
-			l->before[l->n_before++] = (struct look_before){ life.writer, !life.ended, life.ended_mono };
-		else if (!life.ended)
-			l->known[l->n_known++] = life.writer;
+		if (who.role == ROLE_WORKER && who.generation < o->env.generation)
+			want_one_before(l, &(struct look_before){ .writer = who.writer, .alive = true });
+		else
+			l->known[l->n_known++] = who.writer;
 	}
+	for (uint64_t serial = first; serial < next; serial++)
+		if (life_get(o->env.area, serial, &life) && life.role == ROLE_WORKER && life.ended)
+			want_one_before(l, &(struct look_before){ life.writer, false, life.ended_mono });
 }
 
 static void
@@ -444,12 +456,31 @@ reason_to_look(struct spool_owner *o, usec_t now)
 	return now - o->looked >= (waits_for_owners(o) ? MS(100) : LOOK_EACH);
 }
 
+/* The keepers of this boot: only their monotonic times mean anything to us. */
+static void
+know_keepers(struct spool_owner *o)
+{
+	uint64_t next = lives_next(o->env.area), first = next > LIVES_KEPT ? next - LIVES_KEPT : 1;
+	struct slot_who who;
+	struct life life;
+
+	if (next == o->lives_seen)
+		return;
+	o->lives_seen = next;
+	o->n_keepers = 0;
+	for (int i = 0; i < SLOTS_MAX && o->n_keepers < OWNER_KEEPERS; i++)
+		if (slot_who(shm_slot(o->env.area, i), &who) && who.role == ROLE_KEEPER)
+			o->keepers[o->n_keepers++] = who.writer;
+	for (uint64_t serial = next; serial-- > first && o->n_keepers < OWNER_KEEPERS;)
+		if (life_get(o->env.area, serial, &life) && life.role == ROLE_KEEPER)
+			o->keepers[o->n_keepers++] = life.writer;
+}
+
 static void
 begin_look(struct spool_owner *o, usec_t now)
 {
 	struct owner_look *l = mem_zalloc(sizeof *l);
 	struct want *w;
-	struct life life;
 
 	l->o = o;
 	l->env = &o->env;
@@ -471,10 +502,9 @@ begin_look(struct spool_owner *o, usec_t now)
 	l->scan_open = now - o->scanned_open >= OPEN_EACH || o->scanned_open == 0;
 	if (l->scan_open)
 		o->scanned_open = now;
-	/* The keepers of this boot: only their monotonic times mean anything to us. */
-	for (uint64_t serial = lives_next(o->env.area); serial-- > 1 && l->n_keepers < OWNER_KEEPERS;)
-		if (life_get(o->env.area, serial, &life) && life.role == ROLE_KEEPER)
-			l->keepers[l->n_keepers++] = life.writer;
+	know_keepers(o);
+	memcpy(l->keepers, o->keepers, sizeof l->keepers);
+	l->n_keepers = o->n_keepers;
 	o->looking = true;
 	o->news = false;
 	o->world->run_cold(&o->env, look_cold, on_look, l);
