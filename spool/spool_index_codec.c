@@ -190,17 +190,6 @@ key_binding(struct slice name)
 /* ---- reading values: every reader ends with all bytes taken ---- */
 
 static bool
-take_usec(struct slice *s, usec_t *v)
-{
-	uint64_t u;
-
-	if (!take_u64(s, &u))
-		return false;
-	*v = (usec_t)u;
-	return true;
-}
-
-static bool
 take_bool(struct slice *s, bool *v)
 {
 	uint8_t u;
@@ -271,9 +260,9 @@ decode_row(struct slice k, struct slice v, void *out)
 {
 	struct index_row *r = out;
 
-	return take_be64(&k, &r->id) && k.n == 0 && take_version(&v) && row_small(&v, r) && take_usec(&v, &r->due) &&
-	       take_usec(&v, &r->received_at) && take_usec(&v, &r->look) && take_u64(&v, &r->writer) &&
-	       take_u64(&v, &r->size) && take_usec(&v, &r->edit) && take_lstr(&v, &r->sender) &&
+	return take_be64(&k, &r->id) && k.n == 0 && take_version(&v) && row_small(&v, r) && take_i64(&v, &r->due) &&
+	       take_i64(&v, &r->received_at) && take_i64(&v, &r->look) && take_u64(&v, &r->writer) &&
+	       take_u64(&v, &r->size) && take_i64(&v, &r->edit) && take_lstr(&v, &r->sender) &&
 	       take_lstr(&v, &r->rcpt) && take_lstr(&v, &r->binding) && take_lstr(&v, &r->domain) &&
 	       take_lstr(&v, &r->reason) && v.n == 0 && r->state < ROW_STATES;
 }
@@ -337,7 +326,7 @@ decode_meta(struct slice k, struct slice v, void *out)
 
 	(void)k;
 	return take_version(&v) && take_u64(&v, &m->keeper) && take_u64(&v, &m->commits) &&
-	       take_usec(&v, &m->scanned_at) && take_u64(&v, &m->highest_id) && take_u32(&v, &m->highest_seg) &&
+	       take_i64(&v, &m->scanned_at) && take_u64(&v, &m->highest_id) && take_u32(&v, &m->highest_seg) &&
 	       take_bool(&v, &m->rebuilding) && v.n == 0;
 }
 
@@ -444,7 +433,7 @@ decode_queue(struct slice k, struct slice v, void *out)
 	struct index_queue *q = out;
 
 	return take_be64(&k, &q->queue) && k.n == 0 && take_version(&v) && take_counts(&v, &q->counts) &&
-	       take_usec(&v, &q->wake) && take_lstr(&v, &q->binding) && take_lstr(&v, &q->domain) && v.n == 0;
+	       take_i64(&v, &q->wake) && take_lstr(&v, &q->binding) && take_lstr(&v, &q->domain) && v.n == 0;
 }
 
 void
@@ -525,7 +514,7 @@ decode_writer(struct slice k, struct slice v, void *out)
 	struct fold_writer *w = out;
 
 	return take_be64(&k, &w->writer) && k.n == 0 && take_version(&v) && take_bool(&v, &w->gone) &&
-	       take_usec(&v, &w->when) && v.n == 0;
+	       take_i64(&v, &w->when) && v.n == 0;
 }
 
 void
@@ -569,8 +558,8 @@ decode_attempt(struct slice k, struct slice v, void *out)
 	struct index_attempt *a = out;
 
 	return take_be64(&k, &a->id) && take_be32(&k, &a->n) && k.n == 0 && take_version(&v) &&
-	       take_u8(&v, &a->state) && take_u64(&v, &a->writer) && take_u32(&v, &a->seg) && take_usec(&v, &a->at) &&
-	       take_usec(&v, &a->since) && take_lstr(&v, &a->rcpt) && take_lstr(&v, &a->domain) &&
+	       take_u8(&v, &a->state) && take_u64(&v, &a->writer) && take_u32(&v, &a->seg) && take_i64(&v, &a->at) &&
+	       take_i64(&v, &a->since) && take_lstr(&v, &a->rcpt) && take_lstr(&v, &a->domain) &&
 	       take_lstr(&v, &a->binding) && v.n == 0;
 }
 
@@ -617,7 +606,7 @@ decode_damage(struct slice k, struct slice v, void *out)
 	struct index_damage *d = out;
 
 	return take_be32(&k, &d->place.seg) && take_be32(&k, &d->place.off) && k.n == 0 && take_version(&v) &&
-	       take_u32(&v, &d->len) && take_u32(&v, &d->recipients) && take_usec(&v, &d->found_at) && v.n == 0;
+	       take_u32(&v, &d->len) && take_u32(&v, &d->recipients) && take_i64(&v, &d->found_at) && v.n == 0;
 }
 
 /* ---- words ---- */

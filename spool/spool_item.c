@@ -2,7 +2,7 @@
  */
 #include "spool/spool_record.h"
 
-#include "spool/spool_le.h"
+#include "shm/base/le.h"
 
 enum { ITEM_HEAD = 6, ITEM_VERSION = 1 };
 
@@ -19,17 +19,6 @@ static bool
 take_place(struct slice *s, struct place *p)
 {
 	return take_u32(s, &p->seg) && take_u32(s, &p->off);
-}
-
-static bool
-take_usec(struct slice *s, usec_t *t)
-{
-	uint64_t v;
-
-	if (!take_u64(s, &v))
-		return false;
-	*t = (usec_t)v;
-	return true;
 }
 
 /* Which type a record with such an item has, unless another item of it ranks higher. */
@@ -109,14 +98,13 @@ record_add_message(struct record *r, const struct spool_message *m)
 static bool
 message_take(struct slice *s, struct spool_message *m)
 {
-	return take_u64(s, &m->id) && take_u64(s, &m->batch) && take_u64(s, &m->conn) &&
-	       take_usec(s, &m->received_at) && take_u8(s, &m->origin) && take_u8(s, &m->protocol) &&
-	       take_u8(s, &m->priority) && take_u8(s, &m->notify) && take_u16(s, &m->flags) &&
-	       take_lstr(s, &m->sender) && take_lstr(s, &m->rcpt) && take_lstr(s, &m->orcpt) &&
-	       take_lstr(s, &m->envid) && take_lstr(s, &m->ret) && take_lstr(s, &m->binding) &&
-	       take_lstr(s, &m->domain) && take_lstr(s, &m->peer) && take_u64(s, &m->size) &&
-	       take_u16(s, &m->header_blob) && take_u16(s, &m->body_blob) && take_u16(s, &m->conn_ctx_blob) &&
-	       take_u16(s, &m->ctx_blob);
+	return take_u64(s, &m->id) && take_u64(s, &m->batch) && take_u64(s, &m->conn) && take_i64(s, &m->received_at) &&
+	       take_u8(s, &m->origin) && take_u8(s, &m->protocol) && take_u8(s, &m->priority) &&
+	       take_u8(s, &m->notify) && take_u16(s, &m->flags) && take_lstr(s, &m->sender) && take_lstr(s, &m->rcpt) &&
+	       take_lstr(s, &m->orcpt) && take_lstr(s, &m->envid) && take_lstr(s, &m->ret) &&
+	       take_lstr(s, &m->binding) && take_lstr(s, &m->domain) && take_lstr(s, &m->peer) &&
+	       take_u64(s, &m->size) && take_u16(s, &m->header_blob) && take_u16(s, &m->body_blob) &&
+	       take_u16(s, &m->conn_ctx_blob) && take_u16(s, &m->ctx_blob);
 }
 
 /* ---------------------------------------------------------------- attempt, outcome */
@@ -138,7 +126,7 @@ static bool
 attempt_take(struct slice *s, struct spool_attempt *a)
 {
 	return take_u64(s, &a->id) && take_u32(s, &a->n) && take_u16(s, &a->item) && take_place(s, &a->place) &&
-	       take_usec(s, &a->at);
+	       take_i64(s, &a->at);
 }
 
 bool
@@ -171,9 +159,8 @@ static bool
 outcome_take(struct slice *s, struct spool_outcome *o)
 {
 	return take_u64(s, &o->id) && take_u32(s, &o->n) && take_u16(s, &o->item) && take_u8(s, &o->kind) &&
-	       take_u8(s, &o->stage) && take_place(s, &o->place) && take_usec(s, &o->at) &&
-	       take_usec(s, &o->next_due) && take_lstr(s, &o->text) && take_lstr(s, &o->remote) && o->kind > 0 &&
-	       o->kind < OUTCOME_KIND_MAX;
+	       take_u8(s, &o->stage) && take_place(s, &o->place) && take_i64(s, &o->at) && take_i64(s, &o->next_due) &&
+	       take_lstr(s, &o->text) && take_lstr(s, &o->remote) && o->kind > 0 && o->kind < OUTCOME_KIND_MAX;
 }
 
 /* ---------------------------------------------------------------- edit, handover, end, copy */
@@ -200,7 +187,7 @@ static bool
 edit_take(struct slice *s, struct spool_edit *e)
 {
 	return take_u64(s, &e->id_lo) && take_u64(s, &e->id_hi) && take_u8(s, &e->action) && take_u16(s, &e->item) &&
-	       take_place(s, &e->place) && take_usec(s, &e->at) && take_lstr(s, &e->binding) &&
+	       take_place(s, &e->place) && take_i64(s, &e->at) && take_lstr(s, &e->binding) &&
 	       take_lstr(s, &e->domain) && take_lstr(s, &e->reason) && e->action > 0 && e->action < EDIT_ACTION_MAX;
 }
 
@@ -264,7 +251,7 @@ static bool
 copy_take(struct slice *s, struct spool_copy *c)
 {
 	return take_u64(s, &c->id) && take_place(s, &c->from) && take_u16(s, &c->from_item) && take_u8(s, &c->state) &&
-	       take_u32(s, &c->tries) && take_usec(s, &c->due) && take_lstr(s, &c->reason);
+	       take_u32(s, &c->tries) && take_i64(s, &c->due) && take_lstr(s, &c->reason);
 }
 
 /* ---------------------------------------------------------------- reading */

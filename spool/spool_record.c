@@ -3,9 +3,9 @@
 #include <stdlib.h>
 
 #include "shm/base/crc32c.h"
+#include "shm/base/le.h"
 #include "shm/base/log.h"
 #include "shm/base/mem.h"
-#include "spool/spool_le.h"
 
 #define RECORD_MAGIC UINT32_C(0x31636572) /* "rec1" */
 enum { TABLE_COUNT = 4, TABLE_ENTRY = 28 };

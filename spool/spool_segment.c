@@ -10,8 +10,8 @@
 
 #include "shm/base/crc32c.h"
 #include "shm/base/fault.h"
+#include "shm/base/le.h"
 #include "shm/base/mem.h"
-#include "spool/spool_le.h"
 
 #define HEAD_MAGIC UINT32_C(0x67657369) /* "iseg" */
 #define SEAL_MAGIC UINT32_C(0x6c616573) /* "seal" */

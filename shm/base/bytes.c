@@ -1,10 +1,10 @@
 #include "shm/base/bytes.h"
 
-#include <endian.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "shm/base/le.h"
 #include "shm/base/log.h"
 #include "shm/base/mem.h"
 
@@ -29,6 +29,15 @@ slice_istarts(struct slice s, struct slice prefix)
 		if (ascii_lower(s.p[i]) != ascii_lower(prefix.p[i]))
 			return false;
 	return true;
+}
+
+bool
+slice_has_8bit(struct slice s)
+{
+	for (size_t i = 0; i < s.n; i++)
+		if ((unsigned char)s.p[i] > 127)
+			return true;
+	return false;
 }
 
 struct slice
@@ -167,22 +176,22 @@ bytes_add_u8(struct bytes *b, uint8_t v)
 void
 bytes_add_u16(struct bytes *b, uint16_t v)
 {
-	v = htole16(v);
-	bytes_add(b, &v, sizeof v);
+	le_put16(bytes_room(b, sizeof v), v);
+	b->n += sizeof v;
 }
 
 void
 bytes_add_u32(struct bytes *b, uint32_t v)
 {
-	v = htole32(v);
-	bytes_add(b, &v, sizeof v);
+	le_put32(bytes_room(b, sizeof v), v);
+	b->n += sizeof v;
 }
 
 void
 bytes_add_u64(struct bytes *b, uint64_t v)
 {
-	v = htole64(v);
-	bytes_add(b, &v, sizeof v);
+	le_put64(bytes_room(b, sizeof v), v);
+	b->n += sizeof v;
 }
 
 void
@@ -222,8 +231,7 @@ take_u16(struct slice *s, uint16_t *v)
 
 	if (!take_bytes(s, sizeof *v, &raw))
 		return false;
-	memcpy(v, raw.p, sizeof *v);
-	*v = le16toh(*v);
+	*v = le_get16(raw.p);
 	return true;
 }
 
@@ -234,8 +242,7 @@ take_u32(struct slice *s, uint32_t *v)
 
 	if (!take_bytes(s, sizeof *v, &raw))
 		return false;
-	memcpy(v, raw.p, sizeof *v);
-	*v = le32toh(*v);
+	*v = le_get32(raw.p);
 	return true;
 }
 
@@ -246,8 +253,18 @@ take_u64(struct slice *s, uint64_t *v)
 
 	if (!take_bytes(s, sizeof *v, &raw))
 		return false;
-	memcpy(v, raw.p, sizeof *v);
-	*v = le64toh(*v);
+	*v = le_get64(raw.p);
+	return true;
+}
+
+bool
+take_i64(struct slice *s, int64_t *v)
+{
+	uint64_t u;
+
+	if (!take_u64(s, &u))
+		return false;
+	*v = (int64_t)u;
 	return true;
 }
 

@@ -42,6 +42,8 @@ bool slice_eq(struct slice a, struct slice b);
 /* ASCII only, whatever the locale: what protocols and option names need. */
 bool slice_ieq(struct slice a, struct slice b);
 bool slice_istarts(struct slice s, struct slice prefix);
+/* Any byte above 127? */
+bool slice_has_8bit(struct slice s);
 /* Without spaces and tabs at both ends. */
 struct slice slice_trim(struct slice s);
 /* Position of c in s, or s.n. */
@@ -78,6 +80,7 @@ bool take_u8(struct slice *s, uint8_t *v);
 bool take_u16(struct slice *s, uint16_t *v);
 bool take_u32(struct slice *s, uint32_t *v);
 bool take_u64(struct slice *s, uint64_t *v);
+bool take_i64(struct slice *s, int64_t *v);
 bool take_bytes(struct slice *s, size_t n, struct slice *v);
 bool take_lstr(struct slice *s, struct slice *v);
 

@@ -6,16 +6,6 @@
 
 enum { TEXT_LINE_MAX = 900 }; /* of a field; RFC 5322 ends a line at 998 */
 
-static bool
-has_eight_bit(struct slice s)
-{
-	for (size_t i = 0; i < s.n; i++) {
-		if ((unsigned char)s.p[i] > 127)
-			return true;
-	}
-	return false;
-}
-
 /* Text from outside, on one line, cut where a line must end (not in the middle of a UTF-8 character). */
 static void
 add_clean(struct bytes *out, struct slice s)
@@ -85,18 +75,18 @@ struct shape {
 static struct shape
 shape_of(const struct dsn *d)
 {
-	struct shape s = { .text = has_eight_bit(d->to) || has_eight_bit(d->hostname),
-			   .status = has_eight_bit(d->envid) || has_eight_bit(d->hostname),
-			   .returned = has_eight_bit(d->headers) };
+	struct shape s = { .text = slice_has_8bit(d->to) || slice_has_8bit(d->hostname),
+			   .status = slice_has_8bit(d->envid) || slice_has_8bit(d->hostname),
+			   .returned = slice_has_8bit(d->headers) };
 
 	for (unsigned i = 0; i < d->n; i++) {
 		const struct dsn_rcpt *r = &d->rcpts[i];
 
-		s.text |= has_eight_bit(r->rcpt) || has_eight_bit(r->reply);
-		s.status |= s.text || has_eight_bit(r->orcpt) || has_eight_bit(r->remote_mta);
+		s.text |= slice_has_8bit(r->rcpt) || slice_has_8bit(r->reply);
+		s.status |= s.text || slice_has_8bit(r->orcpt) || slice_has_8bit(r->remote_mta);
 	}
 	if (d->inlined == DSN_INLINE_ALL)
-		s.returned |= has_eight_bit(d->body);
+		s.returned |= slice_has_8bit(d->body);
 	if (d->inlined == DSN_INLINE_NONE)
 		s.returned = false;
 	return s;
@@ -195,8 +185,8 @@ write_rcpt_status(const struct dsn_rcpt *r, struct bytes *out)
 	if (r->orcpt.n > 0 && memchr(r->orcpt.p, ';', r->orcpt.n) != NULL)
 		add_field(out, "Original-Recipient", r->orcpt);
 	else if (r->orcpt.n > 0)
-		add_typed(out, "Original-Recipient", has_eight_bit(r->orcpt) ? "utf-8" : "rfc822", r->orcpt);
-	add_typed(out, "Final-Recipient", has_eight_bit(r->rcpt) ? "utf-8" : "rfc822", r->rcpt);
+		add_typed(out, "Original-Recipient", slice_has_8bit(r->orcpt) ? "utf-8" : "rfc822", r->orcpt);
+	add_typed(out, "Final-Recipient", slice_has_8bit(r->rcpt) ? "utf-8" : "rfc822", r->rcpt);
 	bytes_addf(out, "Action: %s\r\n", action_word(r->action));
 	dsn_status(r->reply, status);
 	add_field(out, "Status", r->status.n > 0 ? r->status : slice_str(status));

@@ -112,16 +112,6 @@ set_domain(struct bounce *b, struct slice chosen)
 		bytes_add_char(&b->domain, ascii_lower(domain.p[i]));
 }
 
-static bool
-has_eight_bit(const struct bytes *b)
-{
-	for (size_t i = 0; i < b->n; i++) {
-		if ((unsigned char)b->p[i] > 127)
-			return true;
-	}
-	return false;
-}
-
 /* The facts for the record; slices are the bounce's own. */
 static void
 fill_item(struct bounce *b)
@@ -130,8 +120,8 @@ fill_item(struct bounce *b)
 
 	m->origin = ORIGIN_GENERATED;
 	m->protocol = PROTOCOL_INTERNAL;
-	m->flags =
-		(uint16_t)(MSG_DSN | (b->eight_bit ? MSG_8BITMIME : 0) | (has_eight_bit(&b->rcpt) ? MSG_SMTPUTF8 : 0));
+	m->flags = (uint16_t)(MSG_DSN | (b->eight_bit ? MSG_8BITMIME : 0) |
+			      (slice_has_8bit(slice_bytes(&b->rcpt)) ? MSG_SMTPUTF8 : 0));
 	m->rcpt = slice_bytes(&b->rcpt);
 	m->binding = slice_bytes(&b->binding);
 	m->domain = slice_bytes(&b->domain);

@@ -125,21 +125,11 @@ notify_text(uint8_t notify, char *out, size_t size)
 		out[strlen(out) - 1] = '\0';
 }
 
-static bool
-has_eight_bit(struct slice s)
-{
-	for (size_t i = 0; i < s.n; i++) {
-		if ((unsigned char)s.p[i] > 127)
-			return true;
-	}
-	return false;
-}
-
 static void
 prepare_mail(struct job *j)
 {
 	const struct spool_message *m = &j->got->message;
-	bool address8 = has_eight_bit(m->sender) || has_eight_bit(m->rcpt);
+	bool address8 = slice_has_8bit(m->sender) || slice_has_8bit(m->rcpt);
 
 	notify_text(m->notify, j->notify, sizeof(j->notify));
 	j->rcpt = (struct smtp_rcpt){ .address = m->rcpt, .orcpt = m->orcpt, .notify = slice_str(j->notify) };
@@ -149,7 +139,7 @@ prepare_mail(struct job *j)
 		.n = 1,
 		.size = m->size,
 		.eight_bit = (m->flags & MSG_8BITMIME) != 0 || address8,
-		.utf8 = address8 || ((m->flags & MSG_SMTPUTF8) != 0 && has_eight_bit(j->got->header)),
+		.utf8 = address8 || ((m->flags & MSG_SMTPUTF8) != 0 && slice_has_8bit(j->got->header)),
 		.envid = m->envid,
 		.ret = m->ret,
 	};

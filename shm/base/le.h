@@ -1,7 +1,7 @@
-/* spool_le.h - little-endian numbers at fixed places of heads and tables
+/* le.h - little-endian numbers at fixed places: heads and tables on disk; bytes.h has them at the end of a buffer
  * The caller has checked that the bytes are there. Pure, no errors. */
-#ifndef SPOOL_SPOOL_LE_H
-#define SPOOL_SPOOL_LE_H
+#ifndef SHM_BASE_LE_H
+#define SHM_BASE_LE_H
 
 #include <endian.h>
 #include <stdint.h>
