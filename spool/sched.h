@@ -62,7 +62,7 @@ enum sched_at {
 struct sched_queue;
 struct sched_msg {
 	uint64_t id;
-	usec_t due; /* real time */
+	usec_t due;       /* real time */
 	uint8_t priority; /* higher first */
 	enum sched_at at;
 	struct sched_queue *queue;

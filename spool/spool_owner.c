@@ -6,7 +6,7 @@
 #include "shm/base/log.h"
 #include "shm/base/mem.h"
 
-#define MS(n) ((n) * USEC_PER_MS)
+#define MS(n) ((n)*USEC_PER_MS)
 
 enum { QUEUE_IDLE_S = 60, SHOWN_A_TURN = 64, SWEEP_S = 5 };
 
@@ -99,9 +99,9 @@ suspension_of(const struct spool_owner *o, const char *binding)
 {
 	const struct suspension *s;
 
-	TAILQ_FOREACH (s, &o->suspensions, link)
-		if (strcmp(s->binding, binding) == 0)
-			return s->how;
+	TAILQ_FOREACH(s, &o->suspensions, link)
+	if (strcmp(s->binding, binding) == 0)
+		return s->how;
 	return STATE_CONFIGURED;
 }
 
@@ -471,8 +471,8 @@ owner_reconf(struct spool_owner *o)
 {
 	struct owner_queue *q;
 
-	RB_FOREACH (q, owner_queues, &o->queues)
-		queue_suspend(q);
+	RB_FOREACH(q, owner_queues, &o->queues)
+	queue_suspend(q);
 }
 
 void
@@ -480,9 +480,9 @@ owner_suspend(struct spool_owner *o, struct slice binding, enum state_suspension
 {
 	struct suspension *s;
 
-	TAILQ_FOREACH (s, &o->suspensions, link)
-		if (slice_eq(slice_str(s->binding), binding))
-			break;
+	TAILQ_FOREACH(s, &o->suspensions, link)
+	if (slice_eq(slice_str(s->binding), binding))
+		break;
 	if (s == NULL) {
 		s = mem_zalloc(sizeof *s);
 		s->binding = slice_dup(binding);
@@ -665,11 +665,11 @@ owner_counts(const struct spool_owner *o, struct owner_counts *out)
 	for (unsigned p = 0; p < PARTITIONS; p++)
 		mine += o->assigned[p];
 	*out = (struct owner_counts){ .partitions = o->adopted ? mine : 0,
-		.waiting = o->adopted ? 0 : mine,
-		.queues = (uint32_t)o->n_queues,
-		.loaded = (uint32_t)o->n_loaded,
-		.taken = (uint32_t)o->n_taken,
-		.remembered = (uint32_t)o->n_past };
+				      .waiting = o->adopted ? 0 : mine,
+				      .queues = (uint32_t)o->n_queues,
+				      .loaded = (uint32_t)o->n_loaded,
+				      .taken = (uint32_t)o->n_taken,
+				      .remembered = (uint32_t)o->n_past };
 }
 
 void
@@ -677,9 +677,9 @@ owner_each_queue(struct spool_owner *o, void (*fn)(void *arg, struct owner_queue
 {
 	struct owner_queue *q;
 
-	RB_FOREACH (q, owner_queues, &o->queues)
-		if (q->binding != NULL)
-			fn(arg, q);
+	RB_FOREACH(q, owner_queues, &o->queues)
+	if (q->binding != NULL)
+		fn(arg, q);
 }
 
 /* ---- handing on */
@@ -691,7 +691,8 @@ on_handed(void *arg, enum err e, struct place place)
 
 	(void)place;
 	if (e != OK)
-		log_error("owner", "the handover record is not on disk (%s): the next owner waits for this process's end",
+		log_error("owner",
+			  "the handover record is not on disk (%s): the next owner waits for this process's end",
 			  err_text(e));
 	if (o->drained != NULL)
 		o->drained(o->drained_arg);

@@ -152,7 +152,8 @@ void owner_free(struct spool_owner **o);
 
 /* Once a turn of the loop, and whenever owner_next has come: shows queues, looks into the map. */
 void owner_run(struct spool_owner *o);
-/* Monotonic time by which owner_run wants to be called; now or past if it has more to do; INT64_MAX if it only waits. */
+/* Monotonic time by which owner_run wants to be called; now or past if it has more to do; INT64_MAX if it only waits.
+ */
 usec_t owner_next(struct spool_owner *o);
 /* The bell rang: takes the hints, and looks whether the keeper has committed. */
 void owner_on_doorbell(struct spool_owner *o);
@@ -172,7 +173,8 @@ void owner_tell(struct spool_owner *o, const struct owner_news *n);
 /* The keeper says that this message's deadline may have passed. */
 void owner_due(struct spool_owner *o, msgid_t id);
 
-/* What the console wants. One message: id_lo == id_hi. A range: every message with that binding and domain (empty: any). */
+/* What the console wants. One message: id_lo == id_hi. A range: every message with that binding and domain (empty:
+ * any). */
 enum owner_verb_kind {
 	OWNER_VERB_RETRY,   /* due now */
 	OWNER_VERB_FAIL,    /* bounce it */
@@ -195,8 +197,8 @@ void owner_suspend(struct spool_owner *o, struct slice binding, enum state_suspe
 /* A new configuration: asks ops->suspended again for every queue. */
 void owner_reconf(struct spool_owner *o);
 
-/* Hands all partitions on: nothing is given to delivery any more, the gate closes for what is not begun, and a handover record
- * names what is in work; done is called when it is synced. Errands and owner_done go on. Once. */
+/* Hands all partitions on: nothing is given to delivery any more, the gate closes for what is not begun, and a handover
+ * record names what is in work; done is called when it is synced. Errands and owner_done go on. Once. */
 void owner_drain(struct spool_owner *o, void (*done)(void *arg), void *arg);
 
 struct owner_counts {

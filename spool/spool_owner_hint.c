@@ -14,13 +14,13 @@ void
 owner_tell(struct spool_owner *o, const struct owner_news *n)
 {
 	struct hint h = { .kind = HINT_MESSAGE,
-		.id = n->id,
-		.queue = spool_queue_hash(n->binding, n->domain),
-		.seg = n->place.seg,
-		.off = n->place.off,
-		.item = n->item,
-		.priority = n->priority,
-		.at = n->received_at };
+			  .id = n->id,
+			  .queue = spool_queue_hash(n->binding, n->domain),
+			  .seg = n->place.seg,
+			  .off = n->place.off,
+			  .item = n->item,
+			  .priority = n->priority,
+			  .at = n->received_at };
 	unsigned slot;
 
 	h.partition = (uint32_t)(h.queue % PARTITIONS);
@@ -98,7 +98,8 @@ believe(struct spool_owner *o, const struct hint *h, struct slice binding, struc
 	struct owner_mem *m;
 
 	/* What jumps the queue is not to wait behind a full window. */
-	if ((queue_window_full(q) && h->priority == 0) || o->n_loaded >= OWNER_LOADED || owner_in_range(o, h->id, 0, q)) {
+	if ((queue_window_full(q) && h->priority == 0) || o->n_loaded >= OWNER_LOADED ||
+	    owner_in_range(o, h->id, 0, q)) {
 		q->missed = true;
 		return;
 	}

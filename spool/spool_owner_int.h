@@ -1,8 +1,8 @@
 /* spool_owner_int.h - the owner's insides, shared by its files, and the seam at which a test puts a twin
- * spool_owner.c the messages in memory and what delivery does with them; _hint.c news from inboxes; _look.c what is to be
- * read from the map, and what follows from it; _read.c the reading itself, on the reading thread; _verb.c edits, ranges,
- * errands; _world.c the real spool behind the seam.
- * Everything is the loop's, but a struct owner_look between run_cold and its done: that is the reading thread's. */
+ * spool_owner.c the messages in memory and what delivery does with them; _hint.c news from inboxes; _look.c what is to
+ * be read from the map, and what follows from it; _read.c the reading itself, on the reading thread; _verb.c edits,
+ * ranges, errands; _world.c the real spool behind the seam. Everything is the loop's, but a struct owner_look between
+ * run_cold and its done: that is the reading thread's. */
 #ifndef SPOOL_SPOOL_OWNER_INT_H
 #define SPOOL_SPOOL_OWNER_INT_H
 
@@ -21,7 +21,7 @@ enum {
 	OWNER_HINTS_HELD = 8192, /* hints that wait for a checkpoint */
 	OWNER_KEEPERS = 32,
 	OWNER_BEFORE = LIVES_KEPT + SLOTS_MAX,
-	OWNER_ERRANDS = 100,     /* of a queue, before the next page is read for more */
+	OWNER_ERRANDS = 100, /* of a queue, before the next page is read for more */
 };
 
 /* ---- what is written */
@@ -142,13 +142,13 @@ struct owner_mem {
 	enum msg_state state;
 	bool revoked; /* by an edit, or the drain: the gate is closed */
 	bool errand;
-	bool done_errand;  /* OWNER_DOUBT_DONE: its outcome has the number of the last attempt */
-	unsigned writing;  /* edits on their way */
+	bool done_errand; /* OWNER_DOUBT_DONE: its outcome has the number of the last attempt */
+	unsigned writing; /* edits on their way */
 	struct place fact;
-	usec_t fact_at;    /* monotonic */
+	usec_t fact_at;        /* monotonic */
 	struct owner_seg *seg; /* of the fact */
 	TAILQ_ENTRY(owner_mem) past;
-	uint8_t edit;      /* the last edit of it by us: enum edit_action, 0 none */
+	uint8_t edit; /* the last edit of it by us: enum edit_action, 0 none */
 	usec_t edit_at;
 	char *edit_reason;
 };
@@ -178,7 +178,7 @@ struct owner_queue {
 	bool asked;  /* a page is being read */
 	bool missed; /* a hint was dropped */
 	struct index_queue_key cursor;
-	usec_t walk_began; /* monotonic */
+	usec_t walk_began;   /* monotonic */
 	usec_t errand_after; /* real: errands that delivery gave back */
 	unsigned mems, errands;
 	usec_t idle_since;
@@ -228,7 +228,7 @@ struct spool_owner {
 	struct owner_segs segs;
 	struct wants wants;
 	size_t n_wants, n_loaded, n_past, n_taken, n_queues;
-	struct owner_due due; /* in the order in which their pages are read */
+	struct owner_due due;         /* in the order in which their pages are read */
 	struct ranges ranges;         /* ours, not yet in the map */
 	struct map_ranges map_ranges; /* in the map of the last look, and not brought to every row yet */
 	struct suspensions suspensions;

@@ -1,5 +1,5 @@
-/* Looking into the map: what is to be read, and what follows from it. One look at a time, all of it from one snapshot: rows
- * are compared with what is remembered only together with the checkpoints that were read with them. */
+/* Looking into the map: what is to be read, and what follows from it. One look at a time, all of it from one snapshot:
+ * rows are compared with what is remembered only together with the checkpoints that were read with them. */
 #include "spool/spool_owner_int.h"
 
 #include <stdlib.h>
@@ -7,15 +7,15 @@
 #include "shm/base/log.h"
 #include "shm/base/mem.h"
 
-#define MS(n) ((n) * USEC_PER_MS)
+#define MS(n) ((n)*USEC_PER_MS)
 
-static const usec_t LOOK_EACH = USEC_PER_SEC;        /* without any reason */
-static const usec_t LOOK_GAP = MS(5);                /* between two looks */
-static const usec_t WAKES_GAP = MS(200);             /* between two scans for queues that are due */
-static const usec_t OPEN_EACH = 60 * USEC_PER_SEC;   /* between two scans for attempts nobody knows of */
-static const usec_t WALK_AGAIN = 10 * USEC_PER_SEC;  /* a queue that still has messages here */
+static const usec_t LOOK_EACH = USEC_PER_SEC;       /* without any reason */
+static const usec_t LOOK_GAP = MS(5);               /* between two looks */
+static const usec_t WAKES_GAP = MS(200);            /* between two scans for queues that are due */
+static const usec_t OPEN_EACH = 60 * USEC_PER_SEC;  /* between two scans for attempts nobody knows of */
+static const usec_t WALK_AGAIN = 10 * USEC_PER_SEC; /* a queue that still has messages here */
 static const usec_t ASK_COMMIT = MS(500);
-static const usec_t MAP_MISSING = MS(200);           /* no map, or one that is being rebuilt */
+static const usec_t MAP_MISSING = MS(200); /* no map, or one that is being rebuilt */
 
 void
 owner_want(struct spool_owner *o, const struct want *w)
@@ -58,7 +58,8 @@ want_pages(struct spool_owner *o, struct owner_look *l)
 {
 	struct owner_queue *q;
 
-	TAILQ_FOREACH (q, &o->due, due_link) {
+	TAILQ_FOREACH(q, &o->due, due_link)
+	{
 		if (l->n_pages == OWNER_PAGES)
 			break;
 		if (!wants_page(o, q))
@@ -74,9 +75,9 @@ pages_wanted(struct spool_owner *o)
 {
 	struct owner_queue *q;
 
-	TAILQ_FOREACH (q, &o->due, due_link)
-		if (wants_page(o, q))
-			return true;
+	TAILQ_FOREACH(q, &o->due, due_link)
+	if (wants_page(o, q))
+		return true;
 	return false;
 }
 
@@ -118,8 +119,9 @@ want_one_before(struct owner_look *l, const struct look_before *b)
 		l->before[l->n_before++] = *b;
 }
 
-/* Every worker that may have owned before: those of older generations that live, by their slots (the roll forgets); those
- * that have ended, by the roll. One that the roll has forgotten has files, or said nothing (strangers_through). */
+/* Every worker that may have owned before: those of older generations that live, by their slots (the roll forgets);
+ * those that have ended, by the roll. One that the roll has forgotten has files, or said nothing (strangers_through).
+ */
 static void
 want_before(struct spool_owner *o, struct owner_look *l)
 {
@@ -339,7 +341,8 @@ take_want(struct spool_owner *o, const struct want *w, const struct index_row *r
 		break;
 	case WANT_ROW:
 		if (row != NULL)
-			owner_row(o, queue_get(o, spool_queue_hash(row->binding, row->domain), row->binding, row->domain),
+			owner_row(o,
+				  queue_get(o, spool_queue_hash(row->binding, row->domain), row->binding, row->domain),
 				  row);
 		break;
 	case WANT_OPEN:
@@ -490,7 +493,8 @@ begin_look(struct spool_owner *o, usec_t now)
 	want_segs(o, l);
 	want_pages(o, l);
 	want_wakes(o, l, now);
-	TAILQ_FOREACH (w, &o->wants, link) {
+	TAILQ_FOREACH(w, &o->wants, link)
+	{
 		if (l->n_wants == OWNER_WANTS)
 			break;
 		l->wants[l->n_wants++] = (struct look_want){ .id = w->id };

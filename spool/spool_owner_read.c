@@ -35,8 +35,8 @@ read_segs(struct index_txn *t, struct owner_look *l)
 static void
 skip_priority(struct look_page *p, uint8_t priority)
 {
-	p->after = (struct index_queue_key){ .queue = p->queue, .priority = priority, .due = INT64_MAX,
-		.id = UINT64_MAX };
+	p->after =
+		(struct index_queue_key){ .queue = p->queue, .priority = priority, .due = INT64_MAX, .id = UINT64_MAX };
 }
 
 static enum err
@@ -233,8 +233,9 @@ add_range(void *arg, const struct fold_edit *e)
 	if (e->done >= e->hi)
 		return OK;
 	r = mem_alloc(sizeof *r);
-	*r = (struct map_range){ .lo = e->lo, .hi = e->hi, .at = e->at, .binding = slice_dup(e->binding),
-		.domain = slice_dup(e->domain) };
+	*r = (struct map_range){
+		.lo = e->lo, .hi = e->hi, .at = e->at, .binding = slice_dup(e->binding), .domain = slice_dup(e->domain)
+	};
 	STAILQ_INSERT_TAIL(&l->ranges, r, link);
 	return OK;
 }

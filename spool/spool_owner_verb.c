@@ -207,8 +207,13 @@ owner_edit_again(struct spool_owner *o, msgid_t id, const struct index_row *row)
 		owner_want(o, &w);
 		return;
 	}
-	edit = (struct spool_edit){ .id_lo = id, .id_hi = id, .action = m->edit, .item = row->item, .place = row->place,
-		.at = m->edit_at, .reason = slice_str(m->edit_reason) };
+	edit = (struct spool_edit){ .id_lo = id,
+				    .id_hi = id,
+				    .action = m->edit,
+				    .item = row->item,
+				    .place = row->place,
+				    .at = m->edit_at,
+				    .reason = slice_str(m->edit_reason) };
 	write_edit(o, m, &edit, NULL);
 }
 
@@ -244,9 +249,15 @@ owner_open_row(struct spool_owner *o, const struct index_row *row)
 	m = mem_new(o, queue_get(o, spool_queue_hash(row->binding, row->domain), row->binding, row->domain), row->id,
 		    row->place, row->item);
 	m->msg.tries = row->tries;
-	f.outcome = (struct spool_outcome){ .id = row->id, .n = row->tries, .item = row->item,
-		.kind = OUTCOME_DOUBTFUL, .place = row->place, .at = clock_real(), .next_due = clock_real(),
-		.text = SLICE("451 4.3.0 [internal] the outcome of this attempt was damaged") };
+	f.outcome =
+		(struct spool_outcome){ .id = row->id,
+					.n = row->tries,
+					.item = row->item,
+					.kind = OUTCOME_DOUBTFUL,
+					.place = row->place,
+					.at = clock_real(),
+					.next_due = clock_real(),
+					.text = SLICE("451 4.3.0 [internal] the outcome of this attempt was damaged") };
 	c = mem_alloc(sizeof *c);
 	*c = (struct edit_call){ o, row->id, NULL };
 	log_warn("owner", "an attempt of this process has no outcome in the map: it is in doubt");
@@ -304,12 +315,12 @@ owner_in_range(const struct spool_owner *o, msgid_t id, usec_t edit, const struc
 	const struct range *r;
 	const struct map_range *mr;
 
-	TAILQ_FOREACH (r, &o->ranges, link)
-		if (range_has(r, id, q))
-			return true;
-	STAILQ_FOREACH (mr, &o->map_ranges, link)
-		if (edit < mr->at && map_range_has(mr, id, q))
-			return true;
+	TAILQ_FOREACH(r, &o->ranges, link)
+	if (range_has(r, id, q))
+		return true;
+	STAILQ_FOREACH(mr, &o->map_ranges, link)
+	if (edit < mr->at && map_range_has(mr, id, q))
+		return true;
 	return false;
 }
 
@@ -385,7 +396,8 @@ owner_ranges_passed(struct spool_owner *o)
 	struct range *r, *next;
 	struct owner_queue *q;
 
-	TAILQ_FOREACH_SAFE (r, &o->ranges, link, next) {
+	TAILQ_FOREACH_SAFE(r, &o->ranges, link, next)
+	{
 		if (!r->synced || !seg_passed(o, seg_get(o, r->fact.seg), r->fact, r->fact_at))
 			continue;
 		for (q = queues_next(o, NULL); q != NULL; q = queues_next(o, q))
@@ -406,9 +418,13 @@ range_begin(struct spool_owner *o, const struct owner_verb *v, struct verb_call 
 
 	r->o = o;
 	r->call = call;
-	r->edit = (struct spool_edit){ .id_lo = v->id_lo, .id_hi = v->id_hi, .action = (uint8_t)action_of(v->kind),
-		.at = edit_time(o, NULL), .binding = slice_str(slice_dup(v->binding)),
-		.domain = slice_str(slice_dup(v->domain)), .reason = slice_str(slice_dup(v->reason)) };
+	r->edit = (struct spool_edit){ .id_lo = v->id_lo,
+				       .id_hi = v->id_hi,
+				       .action = (uint8_t)action_of(v->kind),
+				       .at = edit_time(o, NULL),
+				       .binding = slice_str(slice_dup(v->binding)),
+				       .domain = slice_str(slice_dup(v->domain)),
+				       .reason = slice_str(slice_dup(v->reason)) };
 	TAILQ_INSERT_TAIL(&o->ranges, r, link);
 	range_apply(o, r);
 	f.edit = r->edit;
@@ -435,7 +451,8 @@ owner_verb(struct spool_owner *o, const struct owner_verb *v, void (*done)(void 
 static void
 verb_done(struct spool_owner *o, struct verb_call *call, struct owner_queue *q, const struct index_row *row)
 {
-	bool doubt = row->state == ROW_DOUBT && (mem_find(o, row->id) == NULL || mem_find(o, row->id)->state == MSG_LOADED);
+	bool doubt =
+		row->state == ROW_DOUBT && (mem_find(o, row->id) == NULL || mem_find(o, row->id)->state == MSG_LOADED);
 
 	if (!doubt || !o->serving) {
 		answer(call, ERR_STATE);

@@ -1,9 +1,9 @@
 /* A day in seconds: two owners, a keeper that lags, a network that refuses, stalls and forgets, and a clock that only
- * this file moves. The owners and their schedule are the real ones; journals and map are arrays here. Each seed is one run;
- * SIM_SEEDS says how many (default 1,000), SIM_FIRST which is the first.
- * Seen to at every step: one owner; no second delivery that was not named in doubt; order within a queue and priority;
- * no rate and no connection limit exceeded; nobody starves; nothing outlives its deadline; and at the end every message
- * has ended, whatever hints were lost and whoever died. */
+ * this file moves. The owners and their schedule are the real ones; journals and map are arrays here. Each seed is one
+ * run; SIM_SEEDS says how many (default 1,000), SIM_FIRST which is the first. Seen to at every step: one owner; no
+ * second delivery that was not named in doubt; order within a queue and priority; no rate and no connection limit
+ * exceeded; nobody starves; nothing outlives its deadline; and at the end every message has ended, whatever hints were
+ * lost and whoever died. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -18,17 +18,26 @@
 #include "shm/base/mem.h"
 #include "spool/spool_owner_int.h"
 
-#define MS(n) ((usec_t)(n) * USEC_PER_MS)
-#define S(n)  ((usec_t)(n) * USEC_PER_SEC)
+#define MS(n) ((usec_t)(n)*USEC_PER_MS)
+#define S(n)  ((usec_t)(n)*USEC_PER_SEC)
 
 enum {
-	MAILS = 150, QUEUES = 4, OWNERS = 3, LIVES = 8, FACTS = 4000, JOBS = 64, COLD = 64,
-	CONNS_QUEUE = 2, CONNS_OWNER = 3, RATE = 5, /* takes a second of queue 0 */
-	LASTS = 40,	     /* seconds of trouble */
-	PATIENCE = 8,	     /* seconds after which a queue with ready mail counts as starved */
+	MAILS = 150,
+	QUEUES = 4,
+	OWNERS = 3,
+	LIVES = 8,
+	FACTS = 4000,
+	JOBS = 64,
+	COLD = 64,
+	CONNS_QUEUE = 2,
+	CONNS_OWNER = 3,
+	RATE = 5,     /* takes a second of queue 0 */
+	LASTS = 40,   /* seconds of trouble */
+	PATIENCE = 8, /* seconds after which a queue with ready mail counts as starved */
 };
-static const struct sched_retry retry = { .retry_interval = 2, .max_retry_interval = 8, .message_expiration = 25,
-	.max_retries = SCHED_RETRIES_NONE };
+static const struct sched_retry retry = {
+	.retry_interval = 2, .max_retry_interval = 8, .message_expiration = 25, .max_retries = SCHED_RETRIES_NONE
+};
 
 struct mail {
 	msgid_t id;
@@ -140,14 +149,14 @@ sim_real(void)
 	return sim.real + sim.now;
 }
 
-#define MUST(cond, ...)                                                                               \
-	do {                                                                                          \
-		if (!(cond)) {                                                                        \
+#define MUST(cond, ...)                                                                                                \
+	do {                                                                                                           \
+		if (!(cond)) {                                                                                         \
 			fprintf(stderr, "seed %llu at %.3f s: ", (unsigned long long)sim.seed, (double)sim.now / 1e6); \
-			fprintf(stderr, __VA_ARGS__);                                                 \
-			fprintf(stderr, "\n");                                                        \
-			fail();                                                                       \
-		}                                                                                     \
+			fprintf(stderr, __VA_ARGS__);                                                                  \
+			fprintf(stderr, "\n");                                                                         \
+			fail();                                                                                        \
+		}                                                                                                      \
 	} while (0)
 
 /* ---- journals and map */
@@ -256,8 +265,8 @@ keeper(void)
 	for (int i = 0; i < sim.mails; i++) {
 		struct life_sim *l = &sim.lives[sim.owner];
 
-		if (sim.mail[i].in_map && !sim.mail[i].over && sched_deadline(&retry, sim.mail[i].received) <= sim_real() &&
-		    l->o != NULL)
+		if (sim.mail[i].in_map && !sim.mail[i].over &&
+		    sched_deadline(&retry, sim.mail[i].received) <= sim_real() && l->o != NULL)
 			owner_due(l->o, sim.mail[i].id);
 	}
 	sim.keeper = sim.now + MS(5 + roll(sim.calm ? 50 : 2500));
@@ -276,7 +285,8 @@ world_run_cold(const struct owner_env *env, void (*fn)(void *), void (*done)(voi
 {
 	for (int i = 0; i < COLD; i++)
 		if (!sim.cold[i].used) {
-			sim.cold[i] = (struct cold){ true, false, life_of_env(env), sim.now + MS(roll(30)), fn, done, job };
+			sim.cold[i] =
+				(struct cold){ true, false, life_of_env(env), sim.now + MS(roll(30)), fn, done, job };
 			return;
 		}
 	MUST(false, "too many cold jobs");
@@ -287,10 +297,18 @@ row_of(const struct mail *m, struct index_row *row)
 {
 	if (!m->in_map || m->over || mail_place_folded(m) * 8 <= m->place.off)
 		return false;
-	*row = (struct index_row){ .id = m->id, .place = m->place, .priority = m->priority, .tries = m->tries,
-		.due = m->due, .received_at = m->received, .writer = m->open,
-		.state = m->open != 0 ? ROW_WORK : m->doubt ? ROW_DOUBT : ROW_QUEUED, .binding = SLICE("out"),
-		.domain = slice_str(domains[m->queue]) };
+	*row = (struct index_row){ .id = m->id,
+				   .place = m->place,
+				   .priority = m->priority,
+				   .tries = m->tries,
+				   .due = m->due,
+				   .received_at = m->received,
+				   .writer = m->open,
+				   .state = m->open != 0 ? ROW_WORK
+					    : m->doubt   ? ROW_DOUBT
+							 : ROW_QUEUED,
+				   .binding = SLICE("out"),
+				   .domain = slice_str(domains[m->queue]) };
 	return true;
 }
 
@@ -349,7 +367,8 @@ look_wakes(struct owner_look *l)
 		if ((l->mine[hash % PARTITIONS / 64] >> (hash % 64) & 1) == 0)
 			continue;
 		for (int i = 0; i < sim.mails; i++)
-			if (sim.mail[i].queue == q && row_of(&sim.mail[i], &row) && row.state != ROW_WORK && row.due < due)
+			if (sim.mail[i].queue == q && row_of(&sim.mail[i], &row) && row.state != ROW_WORK &&
+			    row.due < due)
 				due = row.due;
 		if (due <= l->now)
 			l->wakes[l->n_wakes++] =
@@ -380,8 +399,9 @@ world_look(const struct owner_env *env, struct owner_look *l)
 	l->meta = (struct index_meta){ .keeper = 1, .commits = sim.commits, .scanned_at = sim.now };
 	l->keeper = 1;
 	for (size_t i = 0; i < l->n_segs; i++)
-		l->segs[i] = (struct look_seg){ .number = l->segs[i].number, .found = true,
-			.folded = sim.lives[l->segs[i].number - 1].folded * 8 };
+		l->segs[i] = (struct look_seg){ .number = l->segs[i].number,
+						.found = true,
+						.folded = sim.lives[l->segs[i].number - 1].folded * 8 };
 	for (size_t i = 0; i < l->n_pages; i++)
 		look_page(&l->pages[i]);
 	for (size_t i = 0; i < l->n_wants; i++)
@@ -450,8 +470,9 @@ check_order(const struct owner_msg *m)
 	struct sched_msg *s;
 
 	for (s = RB_ROOT(&m->queue->sched.ready); s != NULL; s = RB_LEFT(s, link))
-		MUST(s->priority < m->priority || (s->priority == m->priority && (s->due > m->due ||
-			     (s->due == m->due && s->id > m->id))), "taken out of order");
+		MUST(s->priority < m->priority ||
+			     (s->priority == m->priority && (s->due > m->due || (s->due == m->due && s->id > m->id))),
+		     "taken out of order");
 }
 
 static void
@@ -462,8 +483,12 @@ new_job(int life, struct owner_msg *m, bool errand)
 	for (int i = 0; i < JOBS; i++) {
 		if (sim.jobs[i].used)
 			continue;
-		sim.jobs[i] = (struct job){ .used = true, .life = life, .m = m, .mail = mail_no(m->id),
-			.when = sim.now + MS(1 + roll(roll(8) == 0 ? 4000 : 100)), .errand = errand }; /* a cold body */
+		sim.jobs[i] = (struct job){ .used = true,
+					    .life = life,
+					    .m = m,
+					    .mail = mail_no(m->id),
+					    .when = sim.now + MS(1 + roll(roll(8) == 0 ? 4000 : 100)),
+					    .errand = errand }; /* a cold body */
 		m->role = &sim.jobs[i];
 		mail->named = mail->named || m->doubtful;
 		return;
@@ -671,8 +696,9 @@ begin_life(uint32_t generation, int slot)
 	shm_slot_take(sim.area, slot, ROLE_WORKER, generation, &l->writer);
 	memset(owner, slot, sizeof owner);
 	partitions_publish(sim.area, generation, owner);
-	l->env = (struct owner_env){ .area = sim.area, .slot = slot, .writer = l->writer, .generation = generation,
-		.world = &world, .arg = l };
+	l->env = (struct owner_env){
+		.area = sim.area, .slot = slot, .writer = l->writer, .generation = generation, .world = &world, .arg = l
+	};
 	l->o = owner_new(&l->env);
 	owner_set_ops(l->o, &ops, l);
 	sim.owner = sim.n_lives++;
@@ -739,8 +765,12 @@ trouble(void)
 static void
 tell(const struct mail *m)
 {
-	struct owner_news n = { .id = m->id, .place = m->place, .priority = m->priority, .received_at = m->received,
-		.binding = SLICE("out"), .domain = slice_str(domains[m->queue]) };
+	struct owner_news n = { .id = m->id,
+				.place = m->place,
+				.priority = m->priority,
+				.received_at = m->received,
+				.binding = SLICE("out"),
+				.domain = slice_str(domains[m->queue]) };
 
 	owner_tell(sim.lives[sim.owner].o, &n);
 }
@@ -753,8 +783,11 @@ arrive(void)
 	sim.arrival = sim.now + MS(roll(500));
 	if (sim.mails == MAILS)
 		return;
-	*m = (struct mail){ .id = id_at(sim_real()) + (msgid_t)sim.mails + 1, .queue = (int)roll(QUEUES),
-		.priority = roll(8) == 0, .received = sim_real(), .accepted = true };
+	*m = (struct mail){ .id = id_at(sim_real()) + (msgid_t)sim.mails + 1,
+			    .queue = (int)roll(QUEUES),
+			    .priority = roll(8) == 0,
+			    .received = sim_real(),
+			    .accepted = true };
 	m->place = append(sim.owner, (struct fact){ .what = FACT_MAIL, .mail = sim.mails });
 	sim.mails++;
 	if (roll(4) > 0)
@@ -816,7 +849,8 @@ check_starving(struct life_sim *l)
 		return;
 	for (q = queues_next(l->o, NULL); q != NULL; q = queues_next(l->o, q)) {
 		int no = queue_no(q);
-		bool showable = q->sched.n_ready > 0 && !q->sched.suspended && q->sched.wait_until == 0 && q->sched.in_round;
+		bool showable =
+			q->sched.n_ready > 0 && !q->sched.suspended && q->sched.wait_until == 0 && q->sched.in_round;
 
 		if (!showable)
 			l->since[no] = 0;
@@ -887,8 +921,11 @@ one_seed(uint64_t seed, struct shm_area *area)
 	uint64_t real = UINT64_C(1700000000) * 1000000;
 
 	memset(&sim, 0, sizeof sim);
-	sim = (struct sim){ .seed = seed, .random = seed * UINT64_C(0x9e3779b97f4a7c15) + 1, .real = (usec_t)real,
-		.now = S(10), .area = area };
+	sim = (struct sim){ .seed = seed,
+			    .random = seed * UINT64_C(0x9e3779b97f4a7c15) + 1,
+			    .real = (usec_t)real,
+			    .now = S(10),
+			    .area = area };
 	for (int i = 0; i < RATE; i++)
 		sim.takes[i] = -S(10);
 	sim.keeper = sim.arrival = sim.now;

@@ -140,9 +140,14 @@ begin(struct ofix *f, struct life_of *w, int slot, uint32_t generation)
 	conf.generation = generation;
 	w->sp = spool_open(&conf, &e);
 	assert_non_null(w->sp);
-	w->o = owner_new(&(struct owner_env){ .area = f->base.area, .slot = slot, .writer = w->writer,
-		.generation = generation, .spool = w->sp, .index = keeper_index(f->k),
-		.commit_please = on_commit_please, .arg = f });
+	w->o = owner_new(&(struct owner_env){ .area = f->base.area,
+					      .slot = slot,
+					      .writer = w->writer,
+					      .generation = generation,
+					      .spool = w->sp,
+					      .index = keeper_index(f->k),
+					      .commit_please = on_commit_please,
+					      .arg = f });
 	owner_set_ops(w->o, &ops, w);
 }
 
@@ -254,10 +259,17 @@ put_mail(struct life_of *w, msgid_t *id, bool tell)
 {
 	struct spool_txn *txn = spool_txn_new(w->sp);
 	struct answer a = { .come = false };
-	struct spool_message m = { .id = spool_new_id(w->sp), .received_at = clock_real(), .origin = ORIGIN_ACCEPTED,
-		.protocol = PROTOCOL_ESMTP, .sender = SLICE("a@example.net"), .rcpt = SLICE("b@example.com"),
-		.binding = SLICE("default"), .domain = slice_str(domain), .header_blob = BLOB_NONE,
-		.conn_ctx_blob = BLOB_NONE, .ctx_blob = BLOB_NONE };
+	struct spool_message m = { .id = spool_new_id(w->sp),
+				   .received_at = clock_real(),
+				   .origin = ORIGIN_ACCEPTED,
+				   .protocol = PROTOCOL_ESMTP,
+				   .sender = SLICE("a@example.net"),
+				   .rcpt = SLICE("b@example.com"),
+				   .binding = SLICE("default"),
+				   .domain = slice_str(domain),
+				   .header_blob = BLOB_NONE,
+				   .conn_ctx_blob = BLOB_NONE,
+				   .ctx_blob = BLOB_NONE };
 	struct pollfd p = { .fd = spool_event_fd(w->sp), .events = POLLIN };
 
 	m.body_blob = spool_txn_blob(txn, SLICE("body"));
@@ -269,8 +281,11 @@ put_mail(struct life_of *w, msgid_t *id, bool tell)
 	assert_int_equal(a.why, OK);
 	*id = m.id;
 	if (tell)
-		owner_tell(w->o, &(struct owner_news){ .id = m.id, .place = a.place, .received_at = m.received_at,
-			.binding = m.binding, .domain = m.domain });
+		owner_tell(w->o, &(struct owner_news){ .id = m.id,
+						       .place = a.place,
+						       .received_at = m.received_at,
+						       .binding = m.binding,
+						       .domain = m.domain });
 	return a.place;
 }
 
@@ -293,8 +308,9 @@ attempt(struct life_of *w, struct owner_msg *m)
 	struct spool_txn *txn = spool_txn_new(w->sp);
 
 	assert_true(owner_may_write(m));
-	spool_txn_attempt(txn, &(struct spool_attempt){ .id = m->id, .n = m->tries + 1, .place = m->place,
-						       .item = m->item, .at = clock_real() });
+	spool_txn_attempt(
+		txn, &(struct spool_attempt){
+			     .id = m->id, .n = m->tries + 1, .place = m->place, .item = m->item, .at = clock_real() });
 	owner_attempted(m, submit(w, txn));
 }
 
@@ -304,9 +320,14 @@ outcome(struct life_of *w, struct owner_msg *m, enum outcome_kind kind, usec_t n
 	struct spool_txn *txn = spool_txn_new(w->sp);
 
 	assert_true(owner_may_write(m));
-	spool_txn_outcome(txn, &(struct spool_outcome){ .id = m->id, .n = m->tries + 1, .place = m->place,
-						       .item = m->item, .kind = (uint8_t)kind, .at = clock_real(),
-						       .next_due = next_due, .text = SLICE("250 ok") });
+	spool_txn_outcome(txn, &(struct spool_outcome){ .id = m->id,
+							.n = m->tries + 1,
+							.place = m->place,
+							.item = m->item,
+							.kind = (uint8_t)kind,
+							.at = clock_real(),
+							.next_due = next_due,
+							.text = SLICE("250 ok") });
 	owner_done(m, kind, next_due, submit(w, txn));
 }
 
@@ -326,8 +347,13 @@ verb(struct ofix *f, enum owner_verb_kind kind, msgid_t lo, msgid_t hi, const ch
 	struct life_of *w = &f->w[0];
 
 	w->answered = false;
-	owner_verb(w->o, &(struct owner_verb){ .kind = kind, .id_lo = lo, .id_hi = hi, .domain = slice_str(domain),
-					       .reason = slice_str(reason) }, on_answer, w);
+	owner_verb(w->o,
+		   &(struct owner_verb){ .kind = kind,
+					 .id_lo = lo,
+					 .id_hi = hi,
+					 .domain = slice_str(domain),
+					 .reason = slice_str(reason) },
+		   on_answer, w);
 	spin_while(f, not_answered);
 	return w->answer;
 }
@@ -363,9 +389,14 @@ setup(void **state)
 	fixture_init(&f->base);
 	assert_non_null(getcwd(f->home, sizeof f->home));
 	assert_int_equal(chdir(f->base.dir), 0);
-	f->kconf = (struct keeper_conf){ .spool_fd = f->base.dirfd, .index_path = "index", .index_size = 64 << 20,
-		.highest = shm_segment_highest(f->base.area), .segment_size = SEGMENT_SIZE_MIN, .hooks = &hooks,
-		.hooks_arg = f, .slot = KEEPS };
+	f->kconf = (struct keeper_conf){ .spool_fd = f->base.dirfd,
+					 .index_path = "index",
+					 .index_size = 64 << 20,
+					 .highest = shm_segment_highest(f->base.area),
+					 .segment_size = SEGMENT_SIZE_MIN,
+					 .hooks = &hooks,
+					 .hooks_arg = f,
+					 .slot = KEEPS };
 	shm_slot_take(f->base.area, KEEPS, ROLE_KEEPER, 1, &f->kconf.writer);
 	assert_int_equal(keeper_open(&f->kconf, &f->k), OK);
 	begin(f, &f->w[0], OLD, 1);
@@ -733,8 +764,10 @@ in_doubt_is_done(void **state)
 	assert_int_equal(w->what, OWNER_DOUBT_DONE);
 	assert_true(owner_may_write(m));
 	txn = spool_txn_new(w->sp);
-	spool_txn_outcome(txn, &(struct spool_outcome){ .id = id, .n = m->tries, .place = m->place,
-						       .kind = OUTCOME_DELIVERED, .at = clock_real() });
+	spool_txn_outcome(
+		txn,
+		&(struct spool_outcome){
+			.id = id, .n = m->tries, .place = m->place, .kind = OUTCOME_DELIVERED, .at = clock_real() });
 	owner_done(m, OUTCOME_DELIVERED, 0, submit(w, txn));
 	assert_int_equal(state_of(f, id), ROW_STATES);
 	assert_int_equal(w->n, 0);

@@ -8,7 +8,7 @@
 
 #include "spool/sched.h"
 
-#define S(n) ((usec_t)(n) * USEC_PER_SEC)
+#define S(n) ((usec_t)(n)*USEC_PER_SEC)
 
 static void
 next_try(void **state)
@@ -21,12 +21,12 @@ next_try(void **state)
 		{ { 1200, 43200, 86400, SCHED_RETRIES_AUTO }, 1, 0, 10, 1210 },
 		{ { 1200, 43200, 86400, SCHED_RETRIES_AUTO }, 2, 0, 2000, 4400 },
 		{ { 1200, 43200, 86400, SCHED_RETRIES_AUTO }, 4, 0, 10000, 19600 },
-		{ { 1200, 43200, 0, SCHED_RETRIES_AUTO }, 7, 0, 0, 43200 },	/* capped */
+		{ { 1200, 43200, 0, SCHED_RETRIES_AUTO }, 7, 0, 0, 43200 },       /* capped */
 		{ { 1200, 43200, 0, SCHED_RETRIES_AUTO }, 4000000, 0, 0, 43200 }, /* no overflow */
-		{ { 0, 0, 0, SCHED_RETRIES_NONE }, 1, 0, 5, 6 },		/* never spins */
-		{ { 60, 0, 0, SCHED_RETRIES_NONE }, 3, 0, 0, 240 },		/* 0 is no cap */
-		{ { 1200, 43200, 3600, SCHED_RETRIES_NONE }, 3, 0, 3000, 3600 }, /* a last attempt at the deadline */
-		{ { 1200, 43200, 3600, SCHED_RETRIES_NONE }, 1, 0, 3600, 4800 }, /* past it: as the schedule says */
+		{ { 0, 0, 0, SCHED_RETRIES_NONE }, 1, 0, 5, 6 },                  /* never spins */
+		{ { 60, 0, 0, SCHED_RETRIES_NONE }, 3, 0, 0, 240 },               /* 0 is no cap */
+		{ { 1200, 43200, 3600, SCHED_RETRIES_NONE }, 3, 0, 3000, 3600 },  /* a last attempt at the deadline */
+		{ { 1200, 43200, 3600, SCHED_RETRIES_NONE }, 1, 0, 3600, 4800 },  /* past it: as the schedule says */
 	};
 
 	(void)state;
