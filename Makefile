@@ -13,7 +13,9 @@ ifeq ($(origin CC),default)
 CC := gcc
 endif
 Q := $(if $(filter 0,$(V)),@)
-say = $(if $(filter 0,$(V)),@printf '  %-5s %s\n' $(1) $(2))
+# Silent with make -s, as everything else.
+quiet := $(findstring s,$(firstword -$(MAKEFLAGS)))
+say = $(if $(filter 0,$(V)),@$(if $(quiet),:,printf '  %-5s %s\n') $(1) $(2))
 
 # The floors, top to bottom: an archive a folder, linked in this order.
 DIRS := master worker worker/console worker/reception worker/delivery worker/keeper worker/log worker/net policy/lua \

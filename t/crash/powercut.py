@@ -158,6 +158,14 @@ class Talk:
             self.open[(ino, off)] = buf if len(buf) < 1 << 21 else buf[:4096] + buf[-8:]
 
 
+def preload(recorder, build):
+    """A sanitizer's runtime wants to be the first."""
+    if not build or not build.endswith("asan"):
+        return str(recorder)
+    runtime = subprocess.run(["gcc", "-print-file-name=libasan.so"], stdout=subprocess.PIPE, text=True).stdout.strip()
+    return "%s %s" % (runtime, recorder)
+
+
 def record(folder, build):
     """Runs the load; gives (recording, spool folder, {id: n})."""
     subprocess.run(["gcc", "-std=c17", "-D_GNU_SOURCE", "-O2", "-shared", "-fPIC", "-o", str(folder / "record.so"),
@@ -165,7 +173,7 @@ def record(folder, build):
     sink, ids = Sink(), {}
     mta = Impetus(folder / "recorded", sink.port, workers=2, build=build, as_user="nobody",
                   extra="retry_interval = 1\nsegment_size = 1048576",
-                  env=dict(LD_PRELOAD=str(folder / "record.so"), RECORD_LOG=str(folder / "recorded/log.bin"),
+                  env=dict(LD_PRELOAD=preload(folder / "record.so", build), RECORD_LOG=str(folder / "recorded/log.bin"),
                            RECORD_ROOT=str(folder / "recorded/spool"), RECORD_SINK=str(sink.port)))
     mta.start()
 
