@@ -414,12 +414,15 @@ range_begin(struct spool_owner *o, const struct owner_verb *v, struct verb_call 
 {
 	struct range *r = mem_zalloc(sizeof *r);
 	struct owner_fact f = { .kind = FACT_EDIT };
+	msgid_t hi;
 	enum err e;
 
 	r->o = o;
 	r->call = call;
+	/* What comes in from now on is not meant. */
+	hi = id_at(clock_real() + USEC_PER_MS);
 	r->edit = (struct spool_edit){ .id_lo = v->id_lo,
-				       .id_hi = v->id_hi,
+				       .id_hi = v->id_hi < hi ? v->id_hi : hi,
 				       .action = (uint8_t)action_of(v->kind),
 				       .at = edit_time(o, NULL),
 				       .binding = slice_str(slice_dup(v->binding)),
@@ -448,18 +451,19 @@ owner_verb(struct spool_owner *o, const struct owner_verb *v, void (*done)(void 
 		range_begin(o, v, call);
 }
 
+/* Also of one that was held because it was in doubt. */
 static void
 verb_done(struct spool_owner *o, struct verb_call *call, struct owner_queue *q, const struct index_row *row)
 {
-	bool doubt =
-		row->state == ROW_DOUBT && (mem_find(o, row->id) == NULL || mem_find(o, row->id)->state == MSG_LOADED);
+	struct owner_mem *m = mem_find(o, row->id);
+	bool doubt = row->tries > 0 && (row->state == ROW_DOUBT || row->state == ROW_HELD);
 
-	if (!doubt || !o->serving) {
+	if (!doubt || !o->serving || (m != NULL && m->state != MSG_LOADED)) {
 		answer(call, ERR_STATE);
 		return;
 	}
-	if (mem_find(o, row->id) != NULL)
-		mem_forget(o, mem_find(o, row->id));
+	if (m != NULL)
+		mem_forget(o, m);
 	owner_errand(o, q, row, OWNER_DOUBT_DONE);
 	answer(call, OK);
 }
