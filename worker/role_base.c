@@ -4,6 +4,8 @@
 
 #include "policy/conf/conf.h"
 #include "shm/base/log.h"
+#include "spool/spool_index.h"
+#include "spool/spool_state.h"
 
 enum { LAST_CALL_SECONDS = 5 };
 
@@ -142,6 +144,29 @@ role_base_open(struct role_base *b, eclog_run *run, void *run_arg)
 	b->channel = req_channel_new(b->env->request_fd, (uint8_t)b->env->slot);
 	loop_io_add(b->loop, &b->io, b->env->request_fd, EPOLLIN, on_channel, b);
 	loop_on_turn(b->loop, on_turn, b);
+}
+
+enum err
+role_enter_spool(const struct role_env *env)
+{
+	if (fchdir(env->spool_dirfd) == 0)
+		return OK;
+	log_errno(LOG_LVL_ERROR, role_name(env->role), "cannot enter the spool");
+	return ERR_IO;
+}
+
+enum err
+role_open_spool(const struct role_env *env, struct index **index, struct state **state)
+{
+	struct index_conf conf = { .path = "index",
+				   .map_size = (uint64_t)conf_int(conf_global(env->conf), OPT_INDEX_SIZE) };
+	enum err e = role_enter_spool(env);
+
+	if (e != OK)
+		return e;
+	if ((e = index_open(&conf, index)) != OK || (e = state_open("state", false, state)) != OK)
+		log_error(role_name(env->role), "cannot open the index: %s", err_text(e));
+	return e;
 }
 
 static void

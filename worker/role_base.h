@@ -14,6 +14,9 @@
 #include "worker/net/loop.h"
 #include "worker/role.h"
 
+struct index;
+struct state;
+
 struct role_base {
 	/* the role's, before role_base_open */
 	struct role_env *env;
@@ -30,6 +33,12 @@ struct role_base {
 	bool ending;
 };
 
+/* The spool becomes the working directory: what is in it is found by paths below it, now and after a rebuild. In
+ * prepare, and, as a chroot leaves it, in run again. What goes wrong is logged here. */
+enum err role_enter_spool(const struct role_env *env);
+/* The prepare of a role that reads what the keeper writes: enters the spool, opens both. What goes wrong is logged
+ * here. */
+enum err role_open_spool(const struct role_env *env, struct index **index, struct state **state);
 /* Loop, channel and logs stand, the paniclog is the log's sink. run, run_arg: who writes log lines (eclog_run); NULL:
  * the loop itself. */
 void role_base_open(struct role_base *b, eclog_run *run, void *run_arg);

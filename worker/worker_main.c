@@ -3,7 +3,6 @@
  * drain goes with the mail: reception first, then delivery, and last the record that hands the queues on. */
 #include <errno.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 #include "policy/conf/conf.h"
 #include "shm/base/log.h"
@@ -52,18 +51,7 @@ static struct worker worker;
 static enum err
 prepare(struct role_env *env)
 {
-	struct index_conf ix = { .path = "index",
-				 .map_size = (uint64_t)conf_int(conf_global(env->conf), OPT_INDEX_SIZE) };
-	enum err e;
-
-	/* The index is found by a path below the spool, now and after a rebuild. */
-	if (fchdir(env->spool_dirfd) != 0) {
-		log_errno(LOG_LVL_ERROR, "worker", "cannot enter the spool");
-		return ERR_IO;
-	}
-	if ((e = index_open(&ix, &worker.index)) != OK || (e = state_open("state", false, &worker.state)) != OK)
-		log_error("worker", "cannot open the index: %s", err_text(e));
-	return e;
+	return role_open_spool(env, &worker.index, &worker.state);
 }
 
 /* ---- spool */
@@ -545,14 +533,14 @@ run(struct role_env *env)
 {
 	struct worker *w = &worker;
 
+	if (role_enter_spool(env) != OK)
+		return 1;
 	w->env = env;
 	w->base = (struct role_base){
 		.env = env, .on_drain = on_drain, .on_stop = on_stop, .on_request = on_request, .arg = w
 	};
 	w->trace = conf_bool(conf_global(env->conf), OPT_TRACE);
 	role_base_open(&w->base, run_cold, w);
-	if (fchdir(env->spool_dirfd) != 0)
-		log_fatal("worker", "cannot enter the spool: %s", strerror(errno));
 	open_spool(w);
 	open_resolver(w);
 	w->policy = worker_policy_new(env->conf, env->bundle, w->base.loop, w->resolver);

@@ -2,7 +2,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 #include "policy/conf/conf.h"
 #include "shm/base/log.h"
@@ -16,18 +15,7 @@ static struct role_base base;
 static enum err
 prepare(struct role_env *env)
 {
-	const struct conf_view *global = conf_global(env->conf);
-	struct index_conf ix = { .path = "index", .map_size = (uint64_t)conf_int(global, OPT_INDEX_SIZE) };
-	enum err e;
-
-	/* The index is found by a path below the spool, now and after a rebuild. */
-	if (fchdir(env->spool_dirfd) != 0) {
-		log_errno(LOG_LVL_ERROR, "console", "cannot enter the spool");
-		return ERR_IO;
-	}
-	if ((e = index_open(&ix, &console.index)) != OK || (e = state_open("state", false, &console.state)) != OK)
-		log_error("console", "cannot open the index: %s", err_text(e));
-	return e;
+	return role_open_spool(env, &console.index, &console.state);
 }
 
 static void
@@ -110,6 +98,8 @@ run(struct role_env *env)
 	struct console *k = &console;
 	struct session *s;
 
+	if (role_enter_spool(env) != OK)
+		return 1;
 	base = (struct role_base){ .env = env, .on_drain = on_drain, .on_stop = on_stop, .arg = k };
 	role_base_open(&base, NULL, NULL);
 	k->env = env;
@@ -117,8 +107,6 @@ run(struct role_env *env)
 	k->channel = base.channel;
 	k->log = base.log;
 	TAILQ_INIT(&k->sessions);
-	if (fchdir(env->spool_dirfd) != 0)
-		log_fatal("console", "cannot enter the spool: %d", errno);
 	k->listeners = mem_zalloc(sizeof *k->listeners * (env->nlisteners + 1));
 	for (unsigned i = 0; i < env->nlisteners; i++) {
 		k->listeners[i].console = k;

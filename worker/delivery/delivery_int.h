@@ -29,6 +29,9 @@ enum {
 	CHUNK = 64 * 1024,     /* of a body that is a file */
 };
 
+#define TEXT_TOO_OLD "554 5.4.7 [internal] exceeded max time without delivery"
+#define TEXT_PURGED  "554 5.7.0 [internal] Message manually purged"
+
 struct job;
 struct dconn;
 

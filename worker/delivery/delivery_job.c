@@ -155,13 +155,10 @@ run_errand(struct job *j)
 
 	switch (j->what) {
 	case OWNER_FAIL:
-		job_end(j, OUTCOME_BOUNCED,
-			j->reason.n > 0 ? slice_bytes(&j->reason)
-					: SLICE("554 5.7.0 [internal] Message manually purged"),
-			true);
+		job_end(j, OUTCOME_BOUNCED, j->reason.n > 0 ? slice_bytes(&j->reason) : SLICE(TEXT_PURGED), true);
 		break;
 	case OWNER_DROP:
-		job_end(j, OUTCOME_DISCARDED, SLICE("554 5.7.0 [internal] Message manually purged"), false);
+		job_end(j, OUTCOME_DISCARDED, SLICE(TEXT_PURGED), false);
 		break;
 	case OWNER_DOUBT_DONE:
 		j->n = j->m->tries;
@@ -169,8 +166,7 @@ run_errand(struct job *j)
 		break;
 	case OWNER_LOOK_EXPIRY:
 		if (sched_deadline(&retry, j->got->message.received_at) <= now)
-			job_end(j, OUTCOME_EXPIRED, SLICE("554 5.4.7 [internal] exceeded max time without delivery"),
-				true);
+			job_end(j, OUTCOME_EXPIRED, SLICE(TEXT_TOO_OLD), true);
 		else
 			job_release(j, 0);
 		break;

@@ -9,7 +9,6 @@
 #include "shm/base/fault.h"
 #include "shm/base/log.h"
 
-#define TEXT_TOO_OLD  "554 5.4.7 [internal] exceeded max time without delivery"
 #define TEXT_TOO_MANY "554 5.4.7 [internal] exceeded max retries without delivery"
 
 enum { AGAIN_MS = 1000, OUTCOME_TEXT_MAX = 4096 };

@@ -1,9 +1,5 @@
 #include "worker/keeper/keeper.h"
 
-#include <errno.h>
-#include <string.h>
-#include <unistd.h>
-
 #include "policy/conf/conf.h"
 #include "shm/base/log.h"
 #include "shm/shm_inbox.h"
@@ -153,15 +149,6 @@ on_drain(void *arg, unsigned seconds)
 }
 
 static enum err
-enter_spool(const struct role_env *env)
-{
-	if (fchdir(env->spool_dirfd) == 0)
-		return OK;
-	log_errno(LOG_LVL_ERROR, "keeper", "cannot enter the spool");
-	return ERR_IO;
-}
-
-static enum err
 prepare(struct role_env *env)
 {
 	const struct conf_view *v = conf_global(env->conf);
@@ -179,7 +166,7 @@ prepare(struct role_env *env)
 	enum err e;
 
 	role.env = env;
-	e = enter_spool(env);
+	e = role_enter_spool(env);
 	if (e == OK)
 		e = keeper_open(&conf, &role.engine);
 	if (e == OK)
@@ -194,7 +181,7 @@ run(struct role_env *env)
 {
 	struct keeper_role_state *r = &role;
 
-	if (enter_spool(env) != OK)
+	if (role_enter_spool(env) != OK)
 		return 1;
 	r->base = (struct role_base){ .env = env, .on_drain = on_drain, .on_request = on_request, .arg = r };
 	role_base_open(&r->base, NULL, NULL);
