@@ -144,8 +144,8 @@ class Sink:
             verb = verb.upper()
             if verb in (b"EHLO", b"HELO"):
                 h.helo = rest
-                ext = b"".join(b"250-%s\r\n" % e for e in self.ext) if verb == b"EHLO" else b""
-                self.ask("ehlo", rest, h, ext + b"250 sink.test\r\n")
+                lines = [b"sink.test"] + (list(self.ext) if verb == b"EHLO" else [])
+                self.ask("ehlo", rest, h, b"".join(b"250-%s\r\n" % x for x in lines[:-1]) + b"250 %s\r\n" % lines[-1])
             elif verb == b"MAIL":
                 path = re.match(rb"FROM:<([^>]*)>(.*)", rest, re.I)
                 h.sender, h.rcpts, h.params = path[1], [], path[2].strip()
