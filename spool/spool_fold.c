@@ -433,16 +433,52 @@ place_named(const struct spool_item *it)
 	}
 }
 
+static bool
+all_folded(const struct fseg *s)
+{
+	return !fseg_foldable(s) || (s->s.end != UINT32_MAX && s->s.folded >= s->s.end);
+}
+
+/* "All of mine but these" is to be believed only with all that its writer said before: the next owner looks no further.
+ * OK with the stack grown: an earlier segment first. */
+static enum err
+handover_needs(struct fold *f, const struct fseg *self)
+{
+	struct fseg *s;
+	enum err e;
+
+	RB_FOREACH(s, fseg_tree, &f->segs)
+	{
+		if (s->s.number >= self->s.number)
+			break;
+		if (s->s.writer != self->s.writer || all_folded(s) || on_stack(f, s))
+			continue;
+		e = push(f, s, UINT32_MAX);
+		if (e == ERR_NOTFOUND)
+			continue;
+		if (e != OK || s->s.folded < f->stack[f->stack_n - 1].limit)
+			return e;
+		f->stack_n--;
+		if (s->s.state == SEG_OPEN && s->s.end == UINT32_MAX)
+			return ERR_AGAIN; /* it is about to be sealed, or a later one to say where it ends */
+	}
+	return OK;
+}
+
 /* OK with the stack grown: the record has to wait. */
 static enum err
 record_needs(struct fold *f, struct fseg *self, const struct fold_record *rec)
 {
+	size_t depth = f->stack_n;
+
 	for (uint32_t i = 0; i < rec->count && rec->items != NULL; i++) {
 		struct place p = place_named(&rec->items[i].item);
 		struct fseg *need = NULL;
 		enum err e = item_needs(f, self, p, &need);
 
-		if (e != OK)
+		if (e == OK && rec->items[i].item.kind == ITEM_HANDOVER)
+			e = handover_needs(f, self);
+		if (e != OK || f->stack_n != depth)
 			return e;
 		if (need == NULL)
 			continue;

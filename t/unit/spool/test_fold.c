@@ -731,10 +731,43 @@ bodies_live_with_their_messages(void **state)
 	fw_end(&w);
 }
 
+/* The next owner believes the handover record: it must not be in the map before what stands in an earlier segment. */
+static void
+a_handover_takes_all_that_was_said_before(void **state)
+{
+	struct fw w = { .fold = NULL };
+	struct place m, late;
+	struct index_row row;
+
+	(void)state;
+	fw_make(&w, 2, A);
+	fw_make(&w, 3, A);
+	fw_make(&w, 1, B);
+	m = fw_message(&w, 2, 7);
+	fw_edit(&w, 2, 7, EDIT_HOLD, 100, m);
+	fw_write(&w, 3, (struct spool_item){ .kind = ITEM_HANDOVER, .handover = { .owner = A } });
+	late = fw_message(&w, 3, 8);
+	fw_attempt(&w, 1, 8, 1, late);
+	fw_start(&w);
+	/* The attempt takes segment 3 past the record; segment 2 is not known to be sealed yet. */
+	assert_int_equal(fold_segment(w.fold, 1, 0), ERR_AGAIN);
+	fw_commit(&w);
+	assert_int_equal(w.map.hands, 0);
+	fw_seg(&w, 2)->sealed = true;
+	fw_see_all(&w);
+	assert_int_equal(fold_segment(w.fold, 1, 0), OK);
+	fw_commit(&w);
+	assert_int_equal(w.map.hands, 1);
+	assert_int_equal(fold_message(w.fold, 7, &row), OK);
+	assert_int_equal(row.state, ROW_HELD);
+	fw_end(&w);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_handover_takes_all_that_was_said_before),
 		cmocka_unit_test(segments_in_any_order_give_the_same_map),
 		cmocka_unit_test(every_crash_and_every_prefix_gives_the_same_map),
 		cmocka_unit_test(a_failed_commit_is_done_again),
