@@ -7,6 +7,9 @@
 #include "shm/base/mem.h"
 #include "spool/spool_keeper_int.h"
 
+/* An END names the few segments that failed in a row: its copy begins before this. */
+enum { END_COPY_BEFORE = SEGMENT_HEAD + 1024 };
+
 enum { OPEN_FILES_MAX = 64 };
 
 static int
@@ -125,6 +128,18 @@ keeper_alive(struct keeper *k, uint64_t writer)
 
 /* ---- what is known of a file ---- */
 
+/* The record that may say where others end: the first one, or, were it damaged, its copy right behind. */
+static enum err
+first_record(struct keeper *k, struct kfile *f, struct record_head *h, struct slice *raw)
+{
+	enum err e = keeper_raw(k, f, SEGMENT_HEAD, UINT32_MAX, h, raw);
+
+	for (uint32_t off = SEGMENT_HEAD + RECORD_ALIGN; (e == ERR_DAMAGED || e == ERR_NOTFOUND) && off < END_COPY_BEFORE;
+	     off += RECORD_ALIGN)
+		e = keeper_raw(k, f, off, UINT32_MAX, h, raw);
+	return e;
+}
+
 /* Heads first: a segment may begin with where others end. */
 static enum err
 tell_ends(struct keeper *k, struct kfile *f, struct fold_file *file)
@@ -137,7 +152,7 @@ tell_ends(struct keeper *k, struct kfile *f, struct fold_file *file)
 
 	if (f->head.kind != SEGMENT_JOURNAL)
 		return OK;
-	e = keeper_raw(k, f, SEGMENT_HEAD, UINT32_MAX, &h, &raw);
+	e = first_record(k, f, &h, &raw);
 	k->window.seg = 0; /* read beyond what is synced: not to be kept */
 	if (e != OK || h.type != RECORD_END)
 		return e == ERR_IO ? e : OK;

@@ -202,17 +202,21 @@ a_successor_opens_a_new_segment_and_leaves_the_old(void **state)
 	fixture_fini(&f);
 }
 
-/* The first record of a segment says where `failed` ends. */
+/* The first record of a segment says where `failed` ends, and so does its copy behind it. */
 static void
 assert_end(const struct fixture *f, uint32_t seg, uint32_t failed, uint32_t mark)
 {
-	struct bytes file;
-	struct spool_item item;
-	struct record_head h = record_at(f, (struct place){ seg, SEGMENT_HEAD }, &file, &item);
+	uint32_t off = SEGMENT_HEAD;
 
-	assert_int_equal(h.type, RECORD_END);
-	assert_true(item.kind == ITEM_END && item.end.seg == failed && item.end.mark == mark);
-	bytes_fini(&file);
+	for (int copy = 0; copy < 2; copy++) {
+		struct bytes file;
+		struct spool_item item;
+		struct record_head h = record_at(f, (struct place){ seg, off }, &file, &item);
+		assert_int_equal(h.type, RECORD_END);
+		assert_true(item.kind == ITEM_END && item.end.seg == failed && item.end.mark == mark);
+		off += (uint32_t)record_size(&h);
+		bytes_fini(&file);
+	}
 }
 
 /* One message is safe, then a batch of message, attempt, outcome and message meets the fault. */
