@@ -10,13 +10,14 @@ enum err
 ctl_connect(const char *path, int *fd)
 {
 	struct sockaddr_un sun = { .sun_family = AF_UNIX };
+	size_t n = strlen(path) + 1;
 	int s;
 
-	if (strlen(path) >= sizeof sun.sun_path) {
+	if (n > sizeof sun.sun_path) {
 		errno = ENAMETOOLONG;
 		return ERR_IO;
 	}
-	strcpy(sun.sun_path, path);
+	memcpy(sun.sun_path, path, n);
 	s = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (s < 0)
 		return ERR_IO;
