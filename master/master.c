@@ -136,7 +136,7 @@ static bool
 lock_spool(const struct master *m)
 {
 	usec_t until = clock_mono() + PREDECESSOR_SECONDS * USEC_PER_SEC;
-	struct timespec pause = { .tv_nsec = 20 * 1000 * 1000 };
+	struct timespec pause = { .tv_nsec = 20L * 1000 * 1000 };
 	bool said = false;
 
 	while (flock(m->spool_dirfd, LOCK_EX | LOCK_NB) < 0) {
@@ -173,7 +173,7 @@ static bool
 start_listeners(struct master *m)
 {
 	usec_t until = clock_mono() + PREDECESSOR_SECONDS * USEC_PER_SEC / 2;
-	struct timespec pause = { .tv_nsec = 50 * 1000 * 1000 };
+	struct timespec pause = { .tv_nsec = 50L * 1000 * 1000 };
 	struct bytes why = { 0 };
 	enum err e;
 

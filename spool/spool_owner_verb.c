@@ -283,9 +283,10 @@ range_free(struct spool_owner *o, struct range *r)
 void
 owner_ranges_free(struct spool_owner *o)
 {
-	struct range *r;
+	struct range *r, *next;
 
-	while ((r = TAILQ_FIRST(&o->ranges)) != NULL) {
+	TAILQ_FOREACH_SAFE(r, &o->ranges, link, next)
+	{
 		answer(r->call, ERR_EOF);
 		range_free(o, r);
 	}

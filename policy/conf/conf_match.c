@@ -85,7 +85,7 @@ conf_net_parse(const char *text, struct conf_net *out)
 	copy[n] = '\0';
 	if (!conf_addr_parse(copy, &out->addr))
 		return false;
-	bits = out->addr.len * 8;
+	bits = UINT64_C(8) * out->addr.len;
 	if (text[n] == '/' && !slice_u64(slice_str(text + n + 1), bits, &bits))
 		return false;
 	out->bits = (unsigned)bits;

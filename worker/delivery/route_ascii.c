@@ -136,7 +136,7 @@ route_ascii(struct slice domain, char out[DNS_NAME_MAX])
 
 	if (domain.n > 0 && domain.p[domain.n - 1] == '.')
 		domain.n--;
-	if (domain.n == 0 || domain.n > 4 * DNS_NAME_MAX || !utf8_valid(domain))
+	if (domain.n == 0 || domain.n > (size_t)4 * DNS_NAME_MAX || !utf8_valid(domain))
 		return ERR_SYNTAX;
 	while (e == OK) {
 		size_t dot = slice_find(domain, '.');

@@ -71,7 +71,7 @@ accept_start(struct reception *r)
 {
 	size_t fds = descriptors();
 
-	r->max_sessions = fds > 2 * DESCRIPTORS_KEPT ? fds - DESCRIPTORS_KEPT : fds / 2;
+	r->max_sessions = fds > (size_t)2 * DESCRIPTORS_KEPT ? fds - DESCRIPTORS_KEPT : fds / 2;
 	if (r->ndoors > 0)
 		log_info("esmtp", "at most %zu sessions in this worker (descriptor limit %zu)", r->max_sessions, fds);
 	listen_on(r);
