@@ -57,7 +57,7 @@ def test_the_index_is_lost_and_rebuilt(make, sink):
 
 def test_many_deliveries_then_no_index_then_nothing_comes_twice(make, sink):
     m = make(sink.port, extra="segment_size = 1048576")
-    n = int(os.environ.get("IMPETUS_DELIVERIES", "4000"))
+    n = int(os.environ.get("IMPETUS_DELIVERIES", "20000"))
     pids = [subprocess.Popen(["/usr/bin/python3", "-c", SENDER, str(m.port), str(i), str(n // 4)]) for i in range(4)]
     assert [p.wait(120) for p in pids] == [0] * 4
     sink.wait(n // 4 * 4, 120)
@@ -161,7 +161,7 @@ def send_hard(m, numbers, rcpt):
 
 def test_messages_that_kill_go_to_quarantine(make, sink):
     """In a test build a worker aborts when it delivers a message with these words in its header."""
-    many = int(os.environ.get("IMPETUS_DELIVERIES", "1000"))
+    many = int(os.environ.get("IMPETUS_DELIVERIES", "10000"))
     m = make(sink.port, env=dict(IMPETUS_CRASH_HEADER="Subject: 900000"), expect_panic=True, extra="retry_interval = 1")
     for i in range(10):
         send_hard(m, range(i * many // 10, (i + 1) * many // 10), "r@example.com")
