@@ -10,25 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "shm/shm_area.h"
-
-static struct shm_area *area;
-
-static int
-setup(void **state)
-{
-	(void)state;
-	area = shm_area_new();
-	return area == NULL ? -1 : 0;
-}
-
-static int
-teardown(void **state)
-{
-	(void)state;
-	shm_area_free(&area);
-	return area != NULL;
-}
+#include "t/unit/shm/area_fixture.h"
 
 static uint64_t
 take(int slot, enum role role)
@@ -255,7 +237,6 @@ test_cells_have_rows(void **state)
 int
 main(void)
 {
-#define WITH_AREA(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		WITH_AREA(test_a_taken_slot_says_who),
 		WITH_AREA(test_totals_never_step_back_over_a_death),

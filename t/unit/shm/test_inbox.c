@@ -10,24 +10,7 @@
 #include <unistd.h>
 
 #include "shm/shm_inbox.h"
-
-static struct shm_area *area;
-
-static int
-setup(void **state)
-{
-	(void)state;
-	area = shm_area_new();
-	return area == NULL ? -1 : 0;
-}
-
-static int
-teardown(void **state)
-{
-	(void)state;
-	shm_area_free(&area);
-	return 0;
-}
+#include "t/unit/shm/area_fixture.h"
 
 static bool
 put(int from, int to, uint64_t id)
@@ -147,7 +130,6 @@ test_two_producers_one_consumer(void **state)
 int
 main(void)
 {
-#define WITH_AREA(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		WITH_AREA(test_order_and_sender),           WITH_AREA(test_a_full_ring_says_so_and_takes_again),
 		WITH_AREA(test_senders_take_turns),         WITH_AREA(test_clear_forgets),

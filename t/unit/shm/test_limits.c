@@ -10,27 +10,18 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "shm/shm_area.h"
 #include "shm/shm_limits.h"
+#include "t/unit/shm/area_fixture.h"
 
-static struct shm_area *area;
 static struct shm_limits *limits;
 
 static int
-setup(void **state)
+setup_limits(void **state)
 {
-	(void)state;
-	area = shm_area_new();
-	limits = area == NULL ? NULL : shm_area_limits(area);
-	return area == NULL ? -1 : 0;
-}
+	int rc = setup(state);
 
-static int
-teardown(void **state)
-{
-	(void)state;
-	shm_area_free(&area);
-	return 0;
+	limits = rc == 0 ? shm_area_limits(area) : NULL;
+	return rc;
 }
 
 static void
@@ -162,13 +153,13 @@ test_bucket(void **state)
 int
 main(void)
 {
-#define WITH_AREA(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define WITH_LIMITS(f) cmocka_unit_test_setup_teardown(f, setup_limits, teardown)
 	const struct CMUnitTest tests[] = {
-		WITH_AREA(test_a_count_is_the_sum_of_ledgers),
-		WITH_AREA(test_no_room_for_a_key_refuses),
-		WITH_AREA(test_the_bound_holds_between_processes),
-		WITH_AREA(test_a_dead_process_gives_back),
-		WITH_AREA(test_bucket),
+		WITH_LIMITS(test_a_count_is_the_sum_of_ledgers),
+		WITH_LIMITS(test_no_room_for_a_key_refuses),
+		WITH_LIMITS(test_the_bound_holds_between_processes),
+		WITH_LIMITS(test_a_dead_process_gives_back),
+		WITH_LIMITS(test_bucket),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
