@@ -4,7 +4,7 @@ import collections
 import pytest
 from lib import corpus
 from lib.impetus import wait_until
-from lib.peers import Nsd, Postfix, Tap, smtp_source, without_root
+from lib.peers import Nsd, Postfix, SmtpSink, Tap, smtp_source, without_root
 from lib.smtp import Client, Sink
 
 pytestmark = pytest.mark.skipif(without_root(), reason="needs root and build/peers")
@@ -105,9 +105,12 @@ def test_a_next_hop_that_is_ourselves_is_a_loop(make, nsd, tmp_path):
 
 
 def test_between_two_postfixes_nothing_changes(make, tmp_path):
-    sink = Sink()
+    """Upstream Postfix -> tap -> us -> (nsd's MX) -> Postfix -> recording sink, and -> smtp-sink for another domain."""
+    sink, last = Sink(), SmtpSink()
     after = Postfix(sink.port)
-    m = make(after.port, extra="max_outbound_connections = 10")
+    names = Nsd({"example.com": "@ MX 10 mx\nmx A 127.0.0.1\nsink MX 10 mx\n"})
+    m = make(routing=dns(names, tmp_path, after.port),
+             extra='max_outbound_connections = 10\nDomain "sink.example.com" { remote_smtp_port = %d }' % last.port)
     tap = Tap(m.port)
     before = Postfix(tap.port)
     try:
@@ -117,15 +120,26 @@ def test_between_two_postfixes_nothing_changes(make, tmp_path):
             for i, data in enumerate(messages):
                 assert c.mail("s%d@source.test" % i, ["r%d@example.com" % i], data, " BODY=8BITMIME")[0] == 250, i
         assert smtp_source(before.port, 200) == 0
+        with Client(before.port, timeout=60) as c:
+            c.greet()
+            for i, data in enumerate(messages):
+                assert c.mail("t%d@source.test" % i, ["r%d@sink.example.com" % i], data, " BODY=8BITMIME")[0] == 250, i
         total = len(messages) + 200
         mails = sink.wait(total, 120)
+        wait_until(lambda: len(last.messages()) >= len(messages), 60, 0.2, "mail in smtp-sink")
         assert len(mails) == total
-        said = collections.Counter((s, tuple(r), corpus.without_traces(d)) for s, r, d in tap.messages())
+        tapped = [(s, tuple(r), corpus.without_traces(d)) for s, r, d in tap.messages()]
+        said = collections.Counter(x for x in tapped if not x[0].startswith("t"))
+        other = collections.Counter((s, r, d.replace(b"\r\n", b"\n")) for s, r, d in tapped if s.startswith("t"))
+        dumped = collections.Counter((s, tuple(r), corpus.without_traces(d)) for s, r, d in last.messages())
+        assert dumped == other, (list((other - dumped))[:1], list((dumped - other))[:1])
         got = collections.Counter((x.sender, tuple(x.rcpts), corpus.without_traces(x.data)) for x in mails)
         assert not said - got and not got - said, (list((said - got))[:1], list((got - said))[:1])
     finally:
         before.close()
         after.close()
+        last.close()
+        names.close()
         tap.close()
         sink.close()
 

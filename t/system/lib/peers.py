@@ -106,6 +106,37 @@ disable_mime_output_conversion = yes
         shutil.rmtree(self.conf, ignore_errors=True)
 
 
+class SmtpSink:
+    """Postfix's smtp-sink, which writes each message to a file (with LF line ends)."""
+
+    def __init__(self):
+        self.port = free_port()
+        self.dir = pathlib.Path(tempfile.mkdtemp(dir=ROOT / "tmp", prefix="sink-"))
+        self.dir.chmod(0o777)
+        self.proc = subprocess.Popen(["chroot", str(ROOT), "/usr/sbin/smtp-sink", "-u", "nobody", "-R", "/" + str(self.dir.relative_to(ROOT)),
+                                      "-d", "m.", "127.0.0.1:%d" % self.port, "100"], stdin=subprocess.DEVNULL,
+                                     stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        wait_until(self.answers, 10, 0.05, "smtp-sink")
+
+    answers = Postfix.answers
+
+    def messages(self):
+        """[(sender, [rcpt], data)], whole ones."""
+        out = []
+        for f in self.dir.glob("m.*"):
+            head, _, rest = f.read_bytes().partition(b"Received: from ")
+            data = rest.split(b"\n", 3)[3:]
+            if data and data[0].endswith(b"\n\n"):
+                out.append((re.search(rb"X-Mail-Args: <(.*?)>", head)[1].decode(),
+                            [r.decode() for r in re.findall(rb"X-Rcpt-Args: <(.*?)>", head)], data[0][:-1]))
+        return out
+
+    def close(self):
+        self.proc.terminate()
+        self.proc.wait()
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+
 def smtp_source(port, n, sessions=10, size=2000):
     return subprocess.run(["chroot", str(ROOT), "/usr/sbin/smtp-source", "-s", str(sessions), "-m", str(n), "-l", str(size), "-f",
                            "s@source.test", "-t", "r@example.com", "-N", "127.0.0.1:%d" % port], timeout=120).returncode
