@@ -27,6 +27,8 @@ on_accept(struct ev_io *io, uint32_t events, void *arg)
 	(void)events;
 	if (fd >= 0)
 		session_new(l->console, fd);
+	else if (errno == EMFILE && session_make_room(l->console))
+		return; /* the listener is still readable: the next turn accepts */
 	else if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED)
 		log_errno(LOG_LVL_ERROR, "console", "cannot accept a control connection");
 }

@@ -82,6 +82,7 @@ enum err command_id(struct command *c, unsigned i, msgid_t *id);
 
 /* console_session.c */
 void session_new(struct console *k, int fd);
+bool session_make_room(struct console *k); /* ends the oldest idle one; false: none is idle */
 void session_free(struct session *s);
 struct session *session_next(struct session *s);
 /* A command of it is under way, or its answer has not left. */

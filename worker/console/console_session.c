@@ -192,12 +192,27 @@ on_event(struct stream *stream, enum stream_event ev, void *arg)
 		session_free(s);
 }
 
+/* The oldest session that waits for nothing goes, so that idle ones never lock out the next who asks. */
+bool
+session_make_room(struct console *k)
+{
+	struct session *s;
+
+	TAILQ_FOREACH(s, &k->sessions, link) {
+		if (!session_busy(s)) {
+			session_free(s);
+			return true;
+		}
+	}
+	return false;
+}
+
 void
 session_new(struct console *k, int fd)
 {
 	struct session *s;
 
-	if (k->nsessions >= SESSIONS_MOST) {
+	if (k->nsessions >= SESSIONS_MOST && !session_make_room(k)) {
 		close(fd);
 		return;
 	}
