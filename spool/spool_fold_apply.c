@@ -211,6 +211,9 @@ apply_doubtful(struct fold *f, struct frow *r, const struct spool_outcome *o, st
 	if (a->a.at <= r->now->edit)
 		fattempt_close(f, a, r->now->aside != 0 ? ATTEMPT_HELD : ATTEMPT_RETRIED);
 	frow_restate(f, r);
+	/* Not at once: a next hop that always breaks there would get it every second. */
+	if (r->now->state == ROW_DOUBT && r->now->fate == ROW_LIVES)
+		r->now->due = o->next_due;
 }
 
 /* Rule 3. What is not final counts once: for a try that is open, or for one that was never written down as open. */

@@ -51,7 +51,7 @@ finish(struct fw *w)
 static const char *const everything = "attempt 2.2 in doubt\n"
 				      "attempt 3.1 in doubt\n"
 				      "row 2 at 1:4160 tries 2 due 0 in doubt aside 0 fate 0 deaths 0 \n"
-				      "row 3 at 2:4096 tries 1 due 0 in doubt aside 0 fate 0 deaths 0 \n"
+				      "row 3 at 2:4096 tries 1 due 5001 in doubt aside 0 fate 0 deaths 0 \n"
 				      "row 4 at 3:4096 tries 0 due 0 held aside 3 fate 0 deaths 0 said so\n"
 				      "row 6 at 4:4160 tries 1 due 5001 queued aside 0 fate 0 deaths 0 450 later\n"
 				      "segment 1 folded 4224: 1 0 0\n"
