@@ -21,6 +21,7 @@ loop1 CNAME loop2
 loop2 CNAME loop1
 nohost MX 10 nosuch
 ourselves MX 10 mx.example.test.
+nowhere A 0.0.0.0
 """,
     "example.test": "mx A 127.0.0.1\n",
 }
@@ -80,9 +81,9 @@ def test_domains_that_take_no_mail_bounce(make, nsd, tmp_path):
     m = make(routing=dns(nsd, tmp_path, s.port))
     with Client(m.port) as c:
         c.greet()
-        for name in ("null", "nosuch", "nohost"):
+        for name in ("null", "nosuch", "nohost", "nowhere"):
             assert c.mail("s@example.com", ["r@%s.example.com" % name], b"Subject: x\r\n\r\nx\r\n")[0] == 250
-    s.wait(3, 60)
+    s.wait(4, 60)
     text = " ".join(x.data.decode() for x in s.mails)
     assert all(x.sender == "" and x.rcpts == ["s@example.com"] for x in s.mails)
     assert "NULL MX domain does not accept mail" in text and "Domain Lookup Failed" in text

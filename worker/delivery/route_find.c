@@ -109,12 +109,23 @@ on_mx(struct route_search *s, const struct route_spec *spec, const struct dns_an
 	}
 }
 
+/* "This host", multicast and broadcast are nobody's mail server; 0.0.0.0 would lead to ourselves, on any port. */
+static bool
+can_be_host(const struct dns_record *r, enum dns_type type)
+{
+	uint32_t v4 = ntohl(r->addr.a.s_addr);
+
+	if (type == DNS_A)
+		return v4 >> 24 != 0 && v4 >> 28 < 14;
+	return !IN6_IS_ADDR_UNSPECIFIED(&r->addr.aaaa) && !IN6_IS_ADDR_MULTICAST(&r->addr.aaaa);
+}
+
 static void
 add_address(struct route_name *n, const struct dns_record *r, enum dns_type type)
 {
 	struct sockaddr_storage *ss = &n->addresses[n->n];
 
-	if (n->n == sizeof(n->addresses) / sizeof(n->addresses[0]))
+	if (!can_be_host(r, type) || n->n == sizeof(n->addresses) / sizeof(n->addresses[0]))
 		return;
 	memset(ss, 0, sizeof(*ss));
 	if (type == DNS_A) {

@@ -9,6 +9,8 @@
 
 #include "shm/base/mem.h"
 
+enum { FLAG_TRUNCATED = 0x02 };
+
 enum {
 	HEADER_SIZE = 12,
 	CHAIN_MAX = 16,      /* CNAMEs followed in one reply */
@@ -375,7 +377,8 @@ dns_answer_parse(const unsigned char *bytes, size_t n, const char *name, enum dn
 	struct dns_answer *a;
 	struct found *f;
 
-	if (strlen(name) >= DNS_NAME_MAX || !question_is(&w, name, type))
+	/* c-ares has asked by TCP after a truncated answer: one that is cut there too says nothing for certain. */
+	if (strlen(name) >= DNS_NAME_MAX || !question_is(&w, name, type) || (bytes[2] & FLAG_TRUNCATED) != 0)
 		return dns_answer_none(name, type, DNS_SERVFAIL, 0);
 	f = mem_zalloc(sizeof(*f));
 	a = answer_read(&w, f, name, type);
