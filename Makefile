@@ -146,7 +146,10 @@ format:
 MAN := etc/man
 install: all
 	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/share/man/man5 $(DESTDIR)$(PREFIX)/share/man/man8 \
-		$(DESTDIR)$(SYSCONFDIR)/impetus $(DESTDIR)$(PREFIX)/share/impetus/policy
+		$(DESTDIR)$(SYSCONFDIR)/impetus $(DESTDIR)$(PREFIX)/share/impetus/policy \
+		$(DESTDIR)$(PREFIX)/lib/systemd/system
+	sed -e 's,@PREFIX@,$(PREFIX),g' -e 's,@SYSCONFDIR@,$(SYSCONFDIR),g' etc/impetus.service \
+		>$(DESTDIR)$(PREFIX)/lib/systemd/system/impetus.service
 	install -m 755 $(O)/impetusd $(O)/impetusctl $(DESTDIR)$(PREFIX)/sbin/
 	install -m 644 $(MAN)/impetus.conf.5 $(DESTDIR)$(PREFIX)/share/man/man5/
 	install -m 644 $(MAN)/impetusd.8 $(MAN)/impetusctl.8 $(DESTDIR)$(PREFIX)/share/man/man8/
