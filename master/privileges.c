@@ -111,11 +111,11 @@ identity_resolve(const struct conf *conf, struct identity *out, struct bytes *wh
 	snprintf(out->user, sizeof(out->user), "%s", conf_str(v, OPT_USER));
 	snprintf(out->chroot, sizeof(out->chroot), "%s", conf_str(v, OPT_CHROOT));
 	if (!find_user(out->user, out)) {
-		bytes_addf(why,
-			   "started as root, but there is no user \"%s\" to serve as; make one:\n"
-			   "    adduser --system --group --no-create-home --home /nonexistent %s\n"
-			   "or name another in the configuration: security { user = \"...\" }",
-			   out->user, out->user);
+		bytes_addf(
+			why,
+			"started as root, but there is no user \"%s\" to serve as: make one (adduser --system --group "
+			"--no-create-home --home /nonexistent %s), or name another: security { user = \"...\" }",
+			out->user, out->user);
 		return ERR_DENIED;
 	}
 	if ((e = resolve_group(v, out, why)) != OK)

@@ -29,14 +29,14 @@ enum {
 	SLOT_KEEPER = 0,
 	SLOT_CONSOLE_FIRST = 1, /* three: the one that serves, its successor, and one that still drains */
 	SLOT_WORKER_FIRST = 4,
-	SLOT_TRIAL = 252, /* no slot: it has no part in what is shared */
+	SLOT_TRIAL = 252,                                  /* no slot: it has no part in what is shared */
 	WORKERS_MAX = (SLOTS_MAX - SLOT_WORKER_FIRST) / 2, /* two generations at a time */
 };
 
 struct role_row {
 	enum role role;
 	enum role_user user;
-	bool chroot;      /* lives in the root of the security stanza */
+	bool chroot; /* lives in the root of the security stanza */
 	const char
 		*caps; /* capabilities kept for prepare(), besides those the descent itself needs; none outlives it */
 	unsigned inherits; /* enum role_inherits */

@@ -13,12 +13,12 @@
 #include "shm/shm_inbox.h"
 
 /* Lived less than that: it died young, and its seat (only its) waits before the next try: 250, 500, 1000, 2000 ms. */
-#define YOUNG        (2 * USEC_PER_SEC)
-#define RESPAWN_STEP (250 * USEC_PER_MS)
-#define RESPAWN_MOST (2 * USEC_PER_SEC)
-#define STOP_TIME    (5 * USEC_PER_SEC)
+#define YOUNG          (2 * USEC_PER_SEC)
+#define RESPAWN_STEP   (250 * USEC_PER_MS)
+#define RESPAWN_MOST   (2 * USEC_PER_SEC)
+#define STOP_TIME      (5 * USEC_PER_SEC)
 #define WATCH_STARTING 10
-#define BARK_TO_BITE (5 * USEC_PER_SEC) /* between SIGABRT and SIGKILL */
+#define BARK_TO_BITE   (5 * USEC_PER_SEC) /* between SIGABRT and SIGKILL */
 
 /* ---- starting ---- */
 

@@ -111,10 +111,10 @@ forward_answer(struct master *m, int from, const struct req_msg *msg)
 {
 	struct question *q;
 
-	LIST_FOREACH(q, &m->questions, link)
-	if (q->answerer == m->seats[from].serial && q->asker_slot == msg->head.to && q->seq == msg->head.seq &&
-	    q->type == msg->head.type)
-		break;
+	LIST_FOREACH (q, &m->questions, link)
+		if (q->answerer == m->seats[from].serial && q->asker_slot == msg->head.to && q->seq == msg->head.seq &&
+		    q->type == msg->head.type)
+			break;
 	if (q == NULL)
 		return "answers a question that nobody asked";
 	if (q->asker != 0 && live(m, q->asker_slot) &&

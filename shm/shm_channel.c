@@ -317,9 +317,9 @@ req_forget(struct req_channel *c, void *arg)
 {
 	struct question *q;
 
-	LIST_FOREACH(q, &c->questions, link)
-	if (q->arg == arg)
-		q->on_reply = NULL;
+	LIST_FOREACH (q, &c->questions, link)
+		if (q->arg == arg)
+			q->on_reply = NULL;
 }
 
 enum err
@@ -344,9 +344,9 @@ on_answer(struct req_channel *c, const struct req_msg *m)
 	req_on_reply *fn;
 	void *arg;
 
-	LIST_FOREACH(q, &c->questions, link)
-	if (q->seq == m->head.seq)
-		break;
+	LIST_FOREACH (q, &c->questions, link)
+		if (q->seq == m->head.seq)
+			break;
 	if (q == NULL)
 		return;
 	fn = q->on_reply;

@@ -23,9 +23,9 @@
 #include "shm/shm_role.h"
 
 enum {
-	REQ_PAYLOAD = 16384,     /* longest payload of one packet */
-	REQ_FDS = 4,             /* most descriptors with one packet */
-	REQ_TO_CONSOLE = 253,    /* whoever has that role now */
+	REQ_PAYLOAD = 16384,  /* longest payload of one packet */
+	REQ_FDS = 4,          /* most descriptors with one packet */
+	REQ_TO_CONSOLE = 253, /* whoever has that role now */
 	REQ_TO_KEEPER = 254,
 	REQ_TO_MASTER = 255,
 	REQ_QUEUE_MAX = 8 << 20, /* bytes that may wait in a channel for a full socket */
@@ -35,12 +35,12 @@ enum { REQ_REPLY = 1, REQ_MORE = 2 };
 
 struct req_head {
 	uint16_t type;
-	uint16_t len;  /* of the payload */
-	uint8_t from;  /* slot, or REQ_TO_MASTER; the master corrects it, so it can be trusted */
-	uint8_t to;    /* slot, or one of REQ_TO_ */
-	uint8_t flags; /* REQ_REPLY, REQ_MORE */
+	uint16_t len;   /* of the payload */
+	uint8_t from;   /* slot, or REQ_TO_MASTER; the master corrects it, so it can be trusted */
+	uint8_t to;     /* slot, or one of REQ_TO_ */
+	uint8_t flags;  /* REQ_REPLY, REQ_MORE */
 	uint8_t status; /* of a reply: enum err */
-	uint32_t seq;  /* the asker's number; a reply repeats it */
+	uint32_t seq;   /* the asker's number; a reply repeats it */
 };
 _Static_assert(sizeof(struct req_head) == 12, "req_head has no holes");
 
@@ -57,41 +57,44 @@ _Static_assert(sizeof(struct req_head) == 12, "req_head has no holes");
 #define REQ_W        ROLE_BIT(ROLE_WORKER)
 #define REQ_T        ROLE_BIT(ROLE_TRIAL)
 
-#define SHM_REQUESTS(X)                                                                                      \
-	/* master to child: master/supervise.c */                                                            \
-	X(LOGS, "new log descriptors: u8 mask, main 1, reject 2, panic 4", REQ_M, ROLE_ANY, 1, 1, false, STATE_ALL, 0)      \
-	X(DRAIN, "drain and end: u32 seconds left", REQ_M, ROLE_ANY, 4, 4, false, STATE_ALL, 0)              \
-	X(STOP, "end now", REQ_M, ROLE_ANY, 0, 0, false, STATE_ALL, 0)                                       \
-	X(LIFE_ENDED, "a child has ended: u64 serial in the roll", REQ_M, ROLE_ANY, 8, 8, false, STATE_ALL, 0) \
-	X(LIFE_BEGUN, "a child was forked: u64 serial in the roll", REQ_M, ROLE_ANY, 8, 8, false, STATE_ALL, 0) \
-	/* child to master */                                                                                \
-	X(READY, "I serve", ROLE_ANY, REQ_M, 0, 0, false, STATE_ALL, -1)                                     \
-	X(DRAINED, "my work is done, I end", ROLE_ANY, REQ_M, 0, 0, false, STATE_ALL, -1)                    \
-	X(TRIAL_LINE, "a line of what is wrong or to be said: u8 level, text", REQ_T, REQ_M, 1, REQ_PAYLOAD, false, \
-	  STATE_ALL, 0)                                                                                      \
-	X(RELOAD, "console: reload; answered when it is done, with a text", REQ_C, REQ_M, 0, 0, true, STATE_UP, 10) \
-	X(REOPEN_LOGS, "console: reopen the logs", REQ_C, REQ_M, 0, 0, true, STATE_UP, 10)                   \
-	X(SHUTDOWN, "console: u8 0 drain, 1 now", REQ_C, REQ_M, 1, 1, true, STATE_UP, 10)                    \
-	/* to the keeper: worker/keeper/keeper.c */                                                          \
-	X(KEEPER_COMMIT, "commit what is folded now", REQ_C | REQ_W, REQ_K, 0, 0, true, STATE_UP, 1000)      \
-	X(KEEPER_LEDGER, "the ledger with the tail counted in", REQ_C, REQ_K, 0, 64, true, STATE_UP, 1000)   \
-	X(KEEPER_BINDING, "suspend or resume a binding, kept over restarts", REQ_C | REQ_W, REQ_K, 1, REQ_PAYLOAD, true, \
-	  STATE_UP, 10000)                                                                                   \
-	X(KEEPER_ASK, "other questions of the console to the keeper", REQ_C, REQ_K, 1, REQ_PAYLOAD, true, STATE_UP, 10000) \
-	/* to a worker: worker/worker_main.c */                                                              \
-	X(WORKER_EDIT, "an edit for the owner: one message or a range", REQ_C | REQ_K, REQ_W, 1, REQ_PAYLOAD, true, \
-	  STATE_UP, 0)                                                                                       \
-	X(WORKER_ASK, "what only the owner's memory knows: active, delayed, queues", REQ_C, REQ_W, 1, REQ_PAYLOAD, true, \
-	  STATE_UP, 0)                                                                                       \
-	X(WORKER_DUE, "keeper: look at this message's deadline: u64 id", REQ_K, REQ_W, 8, REQ_PAYLOAD, false, STATE_UP, 0) \
-	X(BINDING_CHANGED, "keeper: a binding was suspended or resumed", REQ_K, REQ_W, 1, REQ_PAYLOAD, false, STATE_UP, 0)
+#define SHM_REQUESTS(X)                                                                                                \
+	/* master to child: master/supervise.c */                                                                      \
+	X(LOGS, "new log descriptors: u8 mask, main 1, reject 2, panic 4", REQ_M, ROLE_ANY, 1, 1, false, STATE_ALL, 0) \
+	X(DRAIN, "drain and end: u32 seconds left", REQ_M, ROLE_ANY, 4, 4, false, STATE_ALL, 0)                        \
+	X(STOP, "end now", REQ_M, ROLE_ANY, 0, 0, false, STATE_ALL, 0)                                                 \
+	X(LIFE_ENDED, "a child has ended: u64 serial in the roll", REQ_M, ROLE_ANY, 8, 8, false, STATE_ALL, 0)         \
+	X(LIFE_BEGUN, "a child was forked: u64 serial in the roll", REQ_M, ROLE_ANY, 8, 8, false, STATE_ALL, 0)        \
+	/* child to master */                                                                                          \
+	X(READY, "I serve", ROLE_ANY, REQ_M, 0, 0, false, STATE_ALL, -1)                                               \
+	X(DRAINED, "my work is done, I end", ROLE_ANY, REQ_M, 0, 0, false, STATE_ALL, -1)                              \
+	X(TRIAL_LINE, "a line of what is wrong or to be said: u8 level, text", REQ_T, REQ_M, 1, REQ_PAYLOAD, false,    \
+	  STATE_ALL, 0)                                                                                                \
+	X(RELOAD, "console: reload; answered when it is done, with a text", REQ_C, REQ_M, 0, 0, true, STATE_UP, 10)    \
+	X(REOPEN_LOGS, "console: reopen the logs", REQ_C, REQ_M, 0, 0, true, STATE_UP, 10)                             \
+	X(SHUTDOWN, "console: u8 0 drain, 1 now", REQ_C, REQ_M, 1, 1, true, STATE_UP, 10)                              \
+	/* to the keeper: worker/keeper/keeper.c */                                                                    \
+	X(KEEPER_COMMIT, "commit what is folded now", REQ_C | REQ_W, REQ_K, 0, 0, true, STATE_UP, 1000)                \
+	X(KEEPER_LEDGER, "the ledger with the tail counted in", REQ_C, REQ_K, 0, 64, true, STATE_UP, 1000)             \
+	X(KEEPER_BINDING, "suspend or resume a binding, kept over restarts", REQ_C | REQ_W, REQ_K, 1, REQ_PAYLOAD,     \
+	  true, STATE_UP, 10000)                                                                                       \
+	X(KEEPER_ASK, "other questions of the console to the keeper", REQ_C, REQ_K, 1, REQ_PAYLOAD, true, STATE_UP,    \
+	  10000)                                                                                                       \
+	/* to a worker: worker/worker_main.c */                                                                        \
+	X(WORKER_EDIT, "an edit for the owner: one message or a range", REQ_C | REQ_K, REQ_W, 1, REQ_PAYLOAD, true,    \
+	  STATE_UP, 0)                                                                                                 \
+	X(WORKER_ASK, "what only the owner's memory knows: active, delayed, queues", REQ_C, REQ_W, 1, REQ_PAYLOAD,     \
+	  true, STATE_UP, 0)                                                                                           \
+	X(WORKER_DUE, "keeper: look at this message's deadline: u64 id", REQ_K, REQ_W, 8, REQ_PAYLOAD, false,          \
+	  STATE_UP, 0)                                                                                                 \
+	X(BINDING_CHANGED, "keeper: a binding was suspended or resumed", REQ_K, REQ_W, 1, REQ_PAYLOAD, false,          \
+	  STATE_UP, 0)
 
 enum req_type {
 	REQ_NONE,
 #define SHM_REQ_ENUM(name, text, askers, answerers, min, max, reply, states, pace) REQ_##name,
 	SHM_REQUESTS(SHM_REQ_ENUM)
 #undef SHM_REQ_ENUM
-	REQ_TYPE_MAX
+		REQ_TYPE_MAX
 };
 
 struct req_row {
@@ -114,7 +117,7 @@ struct req_meter {
  * for the log. Replies are checked for size and role only; whether they answer a question is the switchboard's to
  * know. `answerer` is the role of who h->to names. Pure. */
 const char *req_violation(const struct req_head *h, size_t packet_len, enum role asker, enum slot_state state,
-	enum role answerer, struct req_meter *m, usec_t now);
+			  enum role answerer, struct req_meter *m, usec_t now);
 
 /* ---- reading payloads ---- */
 
@@ -159,12 +162,12 @@ typedef void req_on_request(void *arg, struct req_channel *c, struct req_msg *m)
 
 /* Sends a question; on_reply runs from req_channel_turn, never from here (NULL for types that want no reply). */
 enum err req_ask(struct req_channel *c, enum req_type type, uint8_t to, struct slice payload, req_on_reply *on_reply,
-	void *arg);
+		 void *arg);
 /* Forgets the callbacks with this arg (its owner goes away); the answers are dropped when they come. */
 void req_forget(struct req_channel *c, void *arg);
 /* Answers the question with this head. */
 enum err req_answer(struct req_channel *c, const struct req_head *question, enum err status, struct slice payload,
-	bool more);
+		    bool more);
 /* Receives all there is: replies go to their callbacks, the rest to on_request (descriptors it does not take over are
  * closed after it returns: to keep them set m->nfds to 0). OK when the socket is drained; ERR_EOF:
  * the master is gone, end; ERR_SYNTAX: the other end is mad. */

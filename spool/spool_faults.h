@@ -3,51 +3,51 @@
 #ifndef SPOOL_SPOOL_FAULTS_H
 #define SPOOL_SPOOL_FAULTS_H
 
-#define SPOOL_FAULT_POINTS(X)              \
-	X("journal.before_write")          \
-	X("journal.after_write")           \
-	X("journal.before_sync")           \
-	X("journal.after_sync")            \
-	X("journal.after_mark")            \
-	X("journal.before_end")            \
-	X("segment.after_create")          \
-	X("segment.before_rename")         \
-	X("segment.after_rename")          \
-	X("segment.after_dirsync")         \
-	X("segment.before_toc")            \
-	X("segment.before_seal")           \
-	X("segment.after_seal")            \
-	X("body.before_write")             \
-	X("body.before_sync")              \
-	X("body.after_sync")               \
-	X("submit.before_done")            \
-	X("keeper.before_sync")            \
-	X("fold.before_commit")            \
-	X("fold.after_commit")             \
-	X("reclaim.before_ended")          \
-	X("ended.before_sync")             \
-	X("reclaim.after_ended")           \
-	X("reclaim.after_over")            \
-	X("reclaim.before_unlink")         \
-	X("reclaim.after_unlink")          \
-	X("reclaim.after_dirsync")         \
-	X("seal.before_toc")               \
-	X("rebuild.begin")                 \
+#define SPOOL_FAULT_POINTS(X)      \
+	X("journal.before_write")  \
+	X("journal.after_write")   \
+	X("journal.before_sync")   \
+	X("journal.after_sync")    \
+	X("journal.after_mark")    \
+	X("journal.before_end")    \
+	X("segment.after_create")  \
+	X("segment.before_rename") \
+	X("segment.after_rename")  \
+	X("segment.after_dirsync") \
+	X("segment.before_toc")    \
+	X("segment.before_seal")   \
+	X("segment.after_seal")    \
+	X("body.before_write")     \
+	X("body.before_sync")      \
+	X("body.after_sync")       \
+	X("submit.before_done")    \
+	X("keeper.before_sync")    \
+	X("fold.before_commit")    \
+	X("fold.after_commit")     \
+	X("reclaim.before_ended")  \
+	X("ended.before_sync")     \
+	X("reclaim.after_ended")   \
+	X("reclaim.after_over")    \
+	X("reclaim.before_unlink") \
+	X("reclaim.after_unlink")  \
+	X("reclaim.after_dirsync") \
+	X("seal.before_toc")       \
+	X("rebuild.begin")         \
 	X("rebuild.before_commit")
 
-#define SPOOL_FAULT_ERRORS(E)              \
-	E("journal.write")                 \
-	E("journal.sync")                  \
-	E("segment.create")                \
-	E("segment.fill")                  \
-	E("segment.sync")                  \
-	E("segment.dirsync")               \
-	E("segment.seal")                  \
-	E("body.create")                   \
-	E("body.write")                    \
-	E("body.sync")                     \
-	E("read.cold")                     \
-	E("keeper.sync")                   \
+#define SPOOL_FAULT_ERRORS(E) \
+	E("journal.write")    \
+	E("journal.sync")     \
+	E("segment.create")   \
+	E("segment.fill")     \
+	E("segment.sync")     \
+	E("segment.dirsync")  \
+	E("segment.seal")     \
+	E("body.create")      \
+	E("body.write")       \
+	E("body.sync")        \
+	E("read.cold")        \
+	E("keeper.sync")      \
 	E("keeper.own_sync")
 
 #endif

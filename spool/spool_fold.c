@@ -447,8 +447,7 @@ handover_needs(struct fold *f, const struct fseg *self)
 	struct fseg *s;
 	enum err e;
 
-	RB_FOREACH(s, fseg_tree, &f->segs)
-	{
+	RB_FOREACH (s, fseg_tree, &f->segs) {
 		if (s->s.number >= self->s.number)
 			break;
 		if (s->s.writer != self->s.writer || all_folded(s) || on_stack(f, s))
@@ -567,8 +566,7 @@ fold_segment(struct fold *f, uint32_t number, uint64_t budget)
 
 	if (s == NULL || !fseg_foldable(s))
 		return OK;
-	RB_FOREACH(k, fseg_tree, &f->segs)
-	{
+	RB_FOREACH (k, fseg_tree, &f->segs) {
 		if (!k->keepers || k == s || !fseg_foldable(k))
 			continue;
 		e = run(f, k, 0);

@@ -10,8 +10,7 @@ put_rows(struct fold *f)
 	struct frow *r;
 	enum err e = OK;
 
-	RB_FOREACH(r, frow_tree, &f->rows)
-	{
+	RB_FOREACH (r, frow_tree, &f->rows) {
 		if (e != OK)
 			break;
 		if (r->changed && (r->was != NULL || r->now != NULL))
@@ -26,8 +25,7 @@ put_segments(struct fold *f)
 	struct fseg *s;
 	enum err e = OK;
 
-	RB_FOREACH(s, fseg_tree, &f->segs)
-	{
+	RB_FOREACH (s, fseg_tree, &f->segs) {
 		if (e != OK)
 			break;
 		if (s->st.going)
@@ -44,8 +42,7 @@ put_attempts(struct fold *f)
 	struct fattempt *a;
 	enum err e = OK;
 
-	RB_FOREACH(a, fattempt_tree, &f->attempts)
-	{
+	RB_FOREACH (a, fattempt_tree, &f->attempts) {
 		if (e != OK)
 			break;
 		if (a->st.going)
@@ -62,8 +59,7 @@ put_edits(struct fold *f, struct fedit_tree *tree)
 	struct fedit *x;
 	enum err e = OK;
 
-	RB_FOREACH(x, fedit_tree, tree)
-	{
+	RB_FOREACH (x, fedit_tree, tree) {
 		if (e != OK)
 			break;
 		if (x->st.going)
@@ -80,8 +76,7 @@ put_writers(struct fold *f)
 	struct fwriter *w;
 	enum err e = OK;
 
-	RB_FOREACH(w, fwriter_tree, &f->writers)
-	{
+	RB_FOREACH (w, fwriter_tree, &f->writers) {
 		if (e != OK)
 			break;
 		if (w->st.going)
@@ -98,8 +93,7 @@ put_handovers(struct fold *f)
 	struct fhand *h;
 	enum err e = OK;
 
-	RB_FOREACH(h, fhand_tree, &f->hands)
-	{
+	RB_FOREACH (h, fhand_tree, &f->hands) {
 		if (e != OK)
 			break;
 		if (h->st.going)
@@ -116,9 +110,9 @@ put_damages(struct fold *f)
 	struct fdamage *d;
 	enum err e = OK;
 
-	STAILQ_FOREACH(d, &f->damages, link)
-	if (e == OK)
-		e = f->w->put_damage(f->arg, &d->d);
+	STAILQ_FOREACH (d, &f->damages, link)
+		if (e == OK)
+			e = f->w->put_damage(f->arg, &d->d);
 	return e;
 }
 
@@ -172,8 +166,7 @@ segments_committed(struct fold *f)
 {
 	struct fseg *s, *next;
 
-	RB_FOREACH_SAFE(s, fseg_tree, &f->segs, next)
-	{
+	RB_FOREACH_SAFE (s, fseg_tree, &f->segs, next) {
 		if (s->st.going) {
 			RB_REMOVE(fseg_tree, &f->segs, s);
 			free(s);
@@ -188,8 +181,7 @@ attempts_committed(struct fold *f)
 {
 	struct fattempt *a, *next;
 
-	RB_FOREACH_SAFE(a, fattempt_tree, &f->attempts, next)
-	{
+	RB_FOREACH_SAFE (a, fattempt_tree, &f->attempts, next) {
 		if (a->st.going)
 			fattempt_free(f, a);
 		else
@@ -202,8 +194,7 @@ ranges_committed(struct fold *f)
 {
 	struct fedit *e, *next;
 
-	RB_FOREACH_SAFE(e, fedit_tree, &f->ranges, next)
-	{
+	RB_FOREACH_SAFE (e, fedit_tree, &f->ranges, next) {
 		settled(&e->st);
 		if (!e->st.going)
 			continue;
@@ -219,16 +210,14 @@ writers_committed(struct fold *f)
 	struct fwriter *w, *wnext;
 	struct fhand *h, *hnext;
 
-	RB_FOREACH_SAFE(w, fwriter_tree, &f->writers, wnext)
-	{
+	RB_FOREACH_SAFE (w, fwriter_tree, &f->writers, wnext) {
 		settled(&w->st);
 		if (!w->st.going)
 			continue;
 		RB_REMOVE(fwriter_tree, &f->writers, w);
 		free(w);
 	}
-	RB_FOREACH_SAFE(h, fhand_tree, &f->hands, hnext)
-	{
+	RB_FOREACH_SAFE (h, fhand_tree, &f->hands, hnext) {
 		settled(&h->st);
 		if (!h->st.going)
 			continue;

@@ -249,9 +249,9 @@ franges_apply(struct fold *f, struct frow *r)
 {
 	struct fedit *e;
 
-	RB_FOREACH(e, fedit_tree, &f->ranges)
-	if (!e->st.going)
-		range_row(f, &e->e, r);
+	RB_FOREACH (e, fedit_tree, &f->ranges)
+		if (!e->st.going)
+			range_row(f, &e->e, r);
 }
 
 static void
@@ -266,9 +266,9 @@ edit_range(struct fold *f, const struct spool_edit *e, struct place at)
 	fe = fedit_new(&f->ranges, &k);
 	fold_touch(f, &fe->st);
 	fseg_add(f, at.seg, FSEG_EDITS, 1);
-	RB_FOREACH(r, frow_tree, &f->rows)
-	if (r->now != NULL)
-		range_row(f, &fe->e, r);
+	RB_FOREACH (r, frow_tree, &f->rows)
+		if (r->now != NULL)
+			range_row(f, &fe->e, r);
 }
 
 void
@@ -329,8 +329,7 @@ fold_ranges(struct fold *f, size_t rows)
 {
 	struct fedit *e;
 
-	RB_FOREACH(e, fedit_tree, &f->ranges)
-	{
+	RB_FOREACH (e, fedit_tree, &f->ranges) {
 		enum err err;
 
 		if (e->st.going || e->e.done >= e->e.hi || f->clear)

@@ -232,8 +232,7 @@ fold_rebuild_ended(struct fold *f)
 	struct fseg *s;
 
 	f->ended_n = 0;
-	RB_FOREACH(s, fseg_tree, &f->segs)
-	{
+	RB_FOREACH (s, fseg_tree, &f->segs) {
 		enum err e;
 
 		if (!s->file || s->s.kind != SEGMENT_JOURNAL)

@@ -10,9 +10,10 @@ all_folded(struct fold *f, uint64_t writer)
 {
 	struct fseg *s;
 
-	RB_FOREACH(s, fseg_tree, &f->segs)
-	if (s->s.writer == writer && s->s.kind == SEGMENT_JOURNAL && s->file && s->s.state != SEG_OVER && !s->complete)
-		return false;
+	RB_FOREACH (s, fseg_tree, &f->segs)
+		if (s->s.writer == writer && s->s.kind == SEGMENT_JOURNAL && s->file && s->s.state != SEG_OVER &&
+		    !s->complete)
+			return false;
 	return true;
 }
 
@@ -23,8 +24,7 @@ load_rows(struct fold *f, uint64_t writer)
 	struct fattempt *a;
 	struct frow *r;
 
-	RB_FOREACH(a, fattempt_tree, &f->attempts)
-	{
+	RB_FOREACH (a, fattempt_tree, &f->attempts) {
 		enum err e;
 
 		if (a->a.writer != writer || a->a.state != ATTEMPT_OPEN || a->st.going)
@@ -63,9 +63,9 @@ fold_settle(struct fold *f, uint64_t writer, usec_t now)
 	e = load_rows(f, writer);
 	if (e != OK)
 		return e;
-	RB_FOREACH(a, fattempt_tree, &f->attempts)
-	if (a->a.writer == writer && a->a.state == ATTEMPT_OPEN && !a->st.going)
-		unpaired(f, a, now);
+	RB_FOREACH (a, fattempt_tree, &f->attempts)
+		if (a->a.writer == writer && a->a.state == ATTEMPT_OPEN && !a->st.going)
+			unpaired(f, a, now);
 	if (w != NULL && w->w.gone)
 		return OK;
 	if (w == NULL) {
@@ -87,8 +87,7 @@ sweep_attempts(struct fold *f, usec_t now)
 {
 	struct fattempt *a;
 
-	RB_FOREACH(a, fattempt_tree, &f->attempts)
-	{
+	RB_FOREACH (a, fattempt_tree, &f->attempts) {
 		if (a->a.state <= ATTEMPT_DOUBT || a->st.going || a->a.since + DAY > now)
 			continue;
 		a->st.going = true;
@@ -101,9 +100,9 @@ has_files(struct fold *f, uint64_t writer)
 {
 	struct fseg *s;
 
-	RB_FOREACH(s, fseg_tree, &f->segs)
-	if (s->s.writer == writer)
-		return true;
+	RB_FOREACH (s, fseg_tree, &f->segs)
+		if (s->s.writer == writer)
+			return true;
 	return false;
 }
 
@@ -112,8 +111,7 @@ sweep_handovers(struct fold *f, uint64_t owner)
 {
 	struct fhand *h;
 
-	RB_FOREACH(h, fhand_tree, &f->hands)
-	{
+	RB_FOREACH (h, fhand_tree, &f->hands) {
 		if (h->h.owner != owner)
 			continue;
 		h->st.going = true;
@@ -126,8 +124,7 @@ sweep_writers(struct fold *f, usec_t now)
 {
 	struct fwriter *w;
 
-	RB_FOREACH(w, fwriter_tree, &f->writers)
-	{
+	RB_FOREACH (w, fwriter_tree, &f->writers) {
 		if (!w->w.gone || w->st.going || w->w.when + DAY > now || has_files(f, w->w.writer))
 			continue;
 		w->st.going = true;
@@ -170,8 +167,7 @@ fold_sweep(struct fold *f, usec_t now)
 
 	sweep_attempts(f, now);
 	sweep_writers(f, now);
-	RB_FOREACH(e, fedit_tree, &f->ranges)
-	{
+	RB_FOREACH (e, fedit_tree, &f->ranges) {
 		enum err err;
 
 		if (e->st.going || e->e.at + DAY > now || f->clear)

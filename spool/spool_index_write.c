@@ -363,12 +363,12 @@ finish_counts(struct index_writer *w)
 	struct delta *d;
 	enum err e = lmdb_txn_error(w->t);
 
-	RB_FOREACH(d, delta_tree, &w->queues)
-	if (e == OK)
-		e = finish_queue(w, d);
-	RB_FOREACH(d, delta_tree, &w->bindings)
-	if (e == OK)
-		e = finish_binding(w, d);
+	RB_FOREACH (d, delta_tree, &w->queues)
+		if (e == OK)
+			e = finish_queue(w, d);
+	RB_FOREACH (d, delta_tree, &w->bindings)
+		if (e == OK)
+			e = finish_binding(w, d);
 	return e;
 }
 

@@ -149,8 +149,7 @@ fold_files(struct keeper *k, bool *more)
 	struct kfile *f;
 	enum err first = OK;
 
-	RB_FOREACH(f, kfile_tree, &k->files)
-	{
+	RB_FOREACH (f, kfile_tree, &k->files) {
 		uint64_t done = fold_tail(k->fold, NULL) - start_tail;
 		enum err e;
 
@@ -334,8 +333,7 @@ tidy(struct keeper *k)
 	k->untidy = k->reclaim;
 	if (k->reclaim && !fold_rebuilding(k->fold))
 		return keeper_reclaim(k);
-	RB_FOREACH(f, kfile_tree, &k->files)
-	{
+	RB_FOREACH (f, kfile_tree, &k->files) {
 		if (!f->sure || f->toc || f->bad || f->head.writer == k->conf.writer)
 			continue;
 		if (!fold_segment_get(k->fold, f->number, &s) || s.state != SEG_SEALED || s.folded < f->limit)
@@ -356,9 +354,9 @@ tell_tail(struct keeper *k)
 
 	if (k->conf.hooks->tail == NULL)
 		return;
-	RB_FOREACH(f, kfile_tree, &k->files)
-	if (!f->bad && f->mark > SEGMENT_HEAD && fold_segment_get(k->fold, f->number, &s) && f->mark > s.folded)
-		bytes += f->mark - (s.folded < SEGMENT_HEAD ? SEGMENT_HEAD : s.folded);
+	RB_FOREACH (f, kfile_tree, &k->files)
+		if (!f->bad && f->mark > SEGMENT_HEAD && fold_segment_get(k->fold, f->number, &s) && f->mark > s.folded)
+			bytes += f->mark - (s.folded < SEGMENT_HEAD ? SEGMENT_HEAD : s.folded);
 	k->conf.hooks->tail(k->conf.hooks_arg, bytes, messages);
 }
 
@@ -460,6 +458,6 @@ keeper_counts(struct keeper *k, struct keeper_counts *out)
 	*out = k->counts;
 	out->doubts = fold_doubts(k->fold);
 	out->segments = 0;
-	RB_FOREACH(f, kfile_tree, &k->files)
-	out->segments++;
+	RB_FOREACH (f, kfile_tree, &k->files)
+		out->segments++;
 }

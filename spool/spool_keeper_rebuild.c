@@ -96,8 +96,8 @@ forget_files(struct keeper *k)
 {
 	struct kfile *f;
 
-	RB_FOREACH(f, kfile_tree, &k->files)
-	f->learned = f->told = false;
+	RB_FOREACH (f, kfile_tree, &k->files)
+		f->learned = f->told = false;
 }
 
 enum err

@@ -55,9 +55,9 @@ close_some(struct keeper *k)
 {
 	struct kfile *f;
 
-	RB_FOREACH(f, kfile_tree, &k->files)
-	if (k->open_files >= OPEN_FILES_MAX)
-		kfile_close(k, f);
+	RB_FOREACH (f, kfile_tree, &k->files)
+		if (k->open_files >= OPEN_FILES_MAX)
+			kfile_close(k, f);
 }
 
 /* For writing too: a dead writer's tail is written anew before it is trusted. */
@@ -134,8 +134,8 @@ first_record(struct keeper *k, struct kfile *f, struct record_head *h, struct sl
 {
 	enum err e = keeper_raw(k, f, SEGMENT_HEAD, UINT32_MAX, h, raw);
 
-	for (uint32_t off = SEGMENT_HEAD + RECORD_ALIGN; (e == ERR_DAMAGED || e == ERR_NOTFOUND) && off < END_COPY_BEFORE;
-	     off += RECORD_ALIGN)
+	for (uint32_t off = SEGMENT_HEAD + RECORD_ALIGN;
+	     (e == ERR_DAMAGED || e == ERR_NOTFOUND) && off < END_COPY_BEFORE; off += RECORD_ALIGN)
 		e = keeper_raw(k, f, off, UINT32_MAX, h, raw);
 	return e;
 }
@@ -296,8 +296,7 @@ keeper_look(struct keeper *k)
 	struct kfile *f;
 	enum err e;
 
-	RB_FOREACH(f, kfile_tree, &k->files)
-	{
+	RB_FOREACH (f, kfile_tree, &k->files) {
 		if (f->bad || f->told)
 			continue;
 		refresh(k, f);
@@ -399,8 +398,7 @@ after_scan(struct keeper *k)
 	struct kfile *f, *next;
 	enum err e;
 
-	RB_FOREACH_SAFE(f, kfile_tree, &k->files, next)
-	{
+	RB_FOREACH_SAFE (f, kfile_tree, &k->files, next) {
 		bool beside = f->toc || f->ended;
 		uint32_t number = f->number;
 

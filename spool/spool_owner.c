@@ -99,9 +99,9 @@ suspension_of(const struct spool_owner *o, const char *binding)
 {
 	const struct suspension *s;
 
-	TAILQ_FOREACH(s, &o->suspensions, link)
-	if (strcmp(s->binding, binding) == 0)
-		return s->how;
+	TAILQ_FOREACH (s, &o->suspensions, link)
+		if (strcmp(s->binding, binding) == 0)
+			return s->how;
 	return STATE_CONFIGURED;
 }
 
@@ -471,8 +471,8 @@ owner_reconf(struct spool_owner *o)
 {
 	struct owner_queue *q;
 
-	RB_FOREACH(q, owner_queues, &o->queues)
-	queue_suspend(q);
+	RB_FOREACH (q, owner_queues, &o->queues)
+		queue_suspend(q);
 }
 
 void
@@ -480,9 +480,9 @@ owner_suspend(struct spool_owner *o, struct slice binding, enum state_suspension
 {
 	struct suspension *s;
 
-	TAILQ_FOREACH(s, &o->suspensions, link)
-	if (slice_eq(slice_str(s->binding), binding))
-		break;
+	TAILQ_FOREACH (s, &o->suspensions, link)
+		if (slice_eq(slice_str(s->binding), binding))
+			break;
 	if (s == NULL) {
 		s = mem_zalloc(sizeof *s);
 		s->binding = slice_dup(binding);
@@ -677,9 +677,9 @@ owner_each_queue(struct spool_owner *o, void (*fn)(void *arg, struct owner_queue
 {
 	struct owner_queue *q;
 
-	RB_FOREACH(q, owner_queues, &o->queues)
-	if (q->binding != NULL)
-		fn(arg, q);
+	RB_FOREACH (q, owner_queues, &o->queues)
+		if (q->binding != NULL)
+			fn(arg, q);
 }
 
 /* ---- handing on */

@@ -58,8 +58,7 @@ want_pages(struct spool_owner *o, struct owner_look *l)
 {
 	struct owner_queue *q;
 
-	TAILQ_FOREACH(q, &o->due, due_link)
-	{
+	TAILQ_FOREACH (q, &o->due, due_link) {
 		if (l->n_pages == OWNER_PAGES)
 			break;
 		if (!wants_page(o, q))
@@ -75,9 +74,9 @@ pages_wanted(struct spool_owner *o)
 {
 	struct owner_queue *q;
 
-	TAILQ_FOREACH(q, &o->due, due_link)
-	if (wants_page(o, q))
-		return true;
+	TAILQ_FOREACH (q, &o->due, due_link)
+		if (wants_page(o, q))
+			return true;
 	return false;
 }
 
@@ -493,8 +492,7 @@ begin_look(struct spool_owner *o, usec_t now)
 	want_segs(o, l);
 	want_pages(o, l);
 	want_wakes(o, l, now);
-	TAILQ_FOREACH(w, &o->wants, link)
-	{
+	TAILQ_FOREACH (w, &o->wants, link) {
 		if (l->n_wants == OWNER_WANTS)
 			break;
 		l->wants[l->n_wants++] = (struct look_want){ .id = w->id };

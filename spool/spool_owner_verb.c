@@ -285,8 +285,7 @@ owner_ranges_free(struct spool_owner *o)
 {
 	struct range *r, *next;
 
-	TAILQ_FOREACH_SAFE(r, &o->ranges, link, next)
-	{
+	TAILQ_FOREACH_SAFE (r, &o->ranges, link, next) {
 		answer(r->call, ERR_EOF);
 		range_free(o, r);
 	}
@@ -316,12 +315,12 @@ owner_in_range(const struct spool_owner *o, msgid_t id, usec_t edit, const struc
 	const struct range *r;
 	const struct map_range *mr;
 
-	TAILQ_FOREACH(r, &o->ranges, link)
-	if (range_has(r, id, q))
-		return true;
-	STAILQ_FOREACH(mr, &o->map_ranges, link)
-	if (edit < mr->at && map_range_has(mr, id, q))
-		return true;
+	TAILQ_FOREACH (r, &o->ranges, link)
+		if (range_has(r, id, q))
+			return true;
+	STAILQ_FOREACH (mr, &o->map_ranges, link)
+		if (edit < mr->at && map_range_has(mr, id, q))
+			return true;
 	return false;
 }
 
@@ -397,8 +396,7 @@ owner_ranges_passed(struct spool_owner *o)
 	struct range *r, *next;
 	struct owner_queue *q;
 
-	TAILQ_FOREACH_SAFE(r, &o->ranges, link, next)
-	{
+	TAILQ_FOREACH_SAFE (r, &o->ranges, link, next) {
 		if (!r->synced || !seg_passed(o, seg_get(o, r->fact.seg), r->fact, r->fact_at))
 			continue;
 		for (q = queues_next(o, NULL); q != NULL; q = queues_next(o, q))

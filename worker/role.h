@@ -28,8 +28,8 @@ enum listener_kind { LISTENER_ESMTP, LISTENER_CONTROL };
 struct role_listener {
 	int fd; /* bound, listening, non-blocking, CLOEXEC */
 	enum listener_kind kind;
-	size_t index; /* its place in the configuration: conf_listen_at, conf_receiving */
-	const char *text; /* as configured: "127.0.0.1:2525", "/run/impetus/control" */
+	size_t index;                 /* its place in the configuration: conf_listen_at, conf_receiving */
+	const char *text;             /* as configured: "127.0.0.1:2525", "/run/impetus/control" */
 	struct sockaddr_storage addr; /* as bound: the true port, when 0 was asked for */
 	socklen_t addrlen;
 };
@@ -40,24 +40,24 @@ struct role_env {
 	enum role role;
 	int slot;
 	uint32_t generation;
-	uint32_t revision;       /* of the configuration */
-	uint64_t writer;         /* this life's number, also in the slot */
-	unsigned workers;        /* how many this generation has */
+	uint32_t revision; /* of the configuration */
+	uint64_t writer;   /* this life's number, also in the slot */
+	unsigned workers;  /* how many this generation has */
 	struct shm_area *area;
-	int request_fd;          /* non-blocking SOCK_SEQPACKET: hand it to req_channel_new(fd, slot) */
-	struct conf *conf;       /* as loaded by the master: immutable; views are remembered in it */
+	int request_fd;    /* non-blocking SOCK_SEQPACKET: hand it to req_channel_new(fd, slot) */
+	struct conf *conf; /* as loaded by the master: immutable; views are remembered in it */
 	const struct policy_bundle *bundle;
 	const struct role_listener *listeners; /* those this role serves: workers ESMTP, console CONTROL */
 	unsigned nlisteners;
-	int log_fds[ROLE_LOGS];  /* append only; -1: not configured. REQ_LOGS brings new ones in this order */
-	const char *spool_path;  /* spoolbase: holds until the chroot */
-	int spool_dirfd;         /* the same directory, open; holds after it. Never close it: as long as any process of
+	int log_fds[ROLE_LOGS]; /* append only; -1: not configured. REQ_LOGS brings new ones in this order */
+	const char *spool_path; /* spoolbase: holds until the chroot */
+	int spool_dirfd;        /* the same directory, open; holds after it. Never close it: as long as any process of
 	                          * this master has it, no other master begins with the spool */
-	const char *resolver;    /* text of the resolver file, "" when there is none */
+	const char *resolver;   /* text of the resolver file, "" when there is none */
 	uid_t uid;
 	gid_t gid;
-	bool privileged;         /* started as root: user changed, chroot done where configured */
-	bool foreground;         /* -f: paniclog lines go to stderr too */
+	bool privileged; /* started as root: user changed, chroot done where configured */
+	bool foreground; /* -f: paniclog lines go to stderr too */
 };
 
 struct role_ops {

@@ -20,13 +20,13 @@ find_all(struct conf *c, enum conf_scope_bit scope)
 	struct found f = { 0 };
 	struct conf_node *n;
 
-	RB_FOREACH(n, conf_node_tree, &c->nodes)
-	f.n += n->scope->bit == scope;
+	RB_FOREACH (n, conf_node_tree, &c->nodes)
+		f.n += n->scope->bit == scope;
 	f.v = arena_alloc(c->arena, f.n * sizeof(*f.v));
 	f.n = 0;
-	RB_FOREACH(n, conf_node_tree, &c->nodes)
-	if (n->scope->bit == scope)
-		f.v[f.n++] = n;
+	RB_FOREACH (n, conf_node_tree, &c->nodes)
+		if (n->scope->bit == scope)
+			f.v[f.n++] = n;
 	return f;
 }
 
@@ -91,8 +91,7 @@ check_pathways(struct check *k)
 	struct found f = unique(k, IN_PATHWAY);
 	struct conf_node *n;
 
-	RB_FOREACH(n, conf_node_tree, &k->c->nodes)
-	{
+	RB_FOREACH (n, conf_node_tree, &k->c->nodes) {
 		const struct conf_value *v = conf_node_value(n, OPT_PATHWAY);
 
 		if (v != NULL && !has_pathway(&f, v->raw.words[0].text))
@@ -117,10 +116,8 @@ check_listens(struct check *k)
 
 	c->listens = arena_alloc(c->arena, all.n * sizeof(*c->listens));
 	c->listen_nodes = arena_alloc(c->arena, all.n * sizeof(*c->listen_nodes));
-	TAILQ_FOREACH(listener, &c->root->children, sibling)
-	{
-		TAILQ_FOREACH(n, &listener->children, sibling)
-		{
+	TAILQ_FOREACH (listener, &c->root->children, sibling) {
+		TAILQ_FOREACH (n, &listener->children, sibling) {
 			const struct conf_view *view;
 
 			if (n->scope->bit != IN_LISTEN)
@@ -152,8 +149,7 @@ check_scripts(struct check *k)
 	c->scripts = arena_alloc(c->arena, find_all(c, IN_SCRIPT).n * sizeof(*c->scripts));
 	if (!conf_has_stanza(c, IN_SCRIPTLET))
 		return;
-	TAILQ_FOREACH(n, &scriptlet->children, sibling)
-	{
+	TAILQ_FOREACH (n, &scriptlet->children, sibling) {
 		const struct conf_value *source = conf_node_value(n, OPT_SOURCE);
 
 		if (source == NULL || source->raw.words[0].text[0] == '\0') {

@@ -97,8 +97,8 @@ print_node(const struct conf *c, struct bytes *out, const struct conf_node *n, u
 	}
 	bytes_add_str(out, " {\n");
 	print_values(c, out, n, depth + 1);
-	TAILQ_FOREACH(child, &n->children, sibling)
-	print_node(c, out, child, depth + 1);
+	TAILQ_FOREACH (child, &n->children, sibling)
+		print_node(c, out, child, depth + 1);
 	print_indent(out, depth);
 	bytes_add_str(out, "}\n");
 }
@@ -109,6 +109,6 @@ conf_print(const struct conf *c, struct bytes *out)
 	const struct conf_node *child;
 
 	print_values(c, out, c->root, 0);
-	TAILQ_FOREACH(child, &c->root->children, sibling)
-	print_node(c, out, child, 0);
+	TAILQ_FOREACH (child, &c->root->children, sibling)
+		print_node(c, out, child, 0);
 }

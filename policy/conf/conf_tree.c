@@ -397,8 +397,7 @@ build_body(struct builder *b, struct conf_node *n, const struct conf_stmts *stmt
 {
 	const struct conf_stmt *s;
 
-	STAILQ_FOREACH(s, stmts, next)
-	{
+	STAILQ_FOREACH (s, stmts, next) {
 		if (s->stanza)
 			build_stanza(b, n, s);
 		else

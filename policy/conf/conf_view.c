@@ -100,9 +100,9 @@ add_domains(struct walk *w, const struct conf_node *container, const char *domai
 	if (container == NULL || domain[0] == '\0')
 		return;
 	add(w, conf_tree_find(w->c, container, IN_DOMAIN, domain));
-	TAILQ_FOREACH(n, &container->regexes, regex_sibling)
-	if (conf_regex_has(n->regex, domain))
-		add(w, n);
+	TAILQ_FOREACH (n, &container->regexes, regex_sibling)
+		if (conf_regex_has(n->regex, domain))
+			add(w, n);
 }
 
 const struct conf_view *
@@ -133,10 +133,10 @@ add_pathway(struct walk *w, const char *name)
 	const struct conf_node *n = conf_tree_find(w->c, w->c->root, IN_PATHWAY, name), *group;
 
 	if (n == NULL) {
-		TAILQ_FOREACH(group, &w->c->root->children, sibling)
-		if (group->scope->bit == IN_PATHWAY_GROUP &&
-		    (n = conf_tree_find(w->c, group, IN_PATHWAY, name)) != NULL)
-			break;
+		TAILQ_FOREACH (group, &w->c->root->children, sibling)
+			if (group->scope->bit == IN_PATHWAY_GROUP &&
+			    (n = conf_tree_find(w->c, group, IN_PATHWAY, name)) != NULL)
+				break;
 	}
 	add(w, n);
 	if (n != NULL && n->parent != w->c->root)
@@ -162,10 +162,10 @@ next_peer(const struct conf_node *container, const struct sockaddr *peer, unsign
 {
 	const struct conf_node *n, *best = NULL;
 
-	TAILQ_FOREACH(n, &container->children, sibling)
-	if (n->scope->bit == IN_PEER && n->net.bits < below && (best == NULL || n->net.bits > best->net.bits) &&
-	    conf_net_has_peer(&n->net, peer))
-		best = n;
+	TAILQ_FOREACH (n, &container->children, sibling)
+		if (n->scope->bit == IN_PEER && n->net.bits < below && (best == NULL || n->net.bits > best->net.bits) &&
+		    conf_net_has_peer(&n->net, peer))
+			best = n;
 	return best;
 }
 

@@ -16,7 +16,7 @@ date_text(usec_t real, char out[DATE_TEXT])
 	if (t > last)
 		t = last;
 	gmtime_r(&t, &tm);
-	snprintf(out, DATE_TEXT, "%s, %02u %s %04u %02u:%02u:%02u +0000", days[tm.tm_wday % 7], (unsigned)tm.tm_mday % 32,
-		 months[tm.tm_mon % 12], (unsigned)(tm.tm_year + 1900) % 10000, (unsigned)tm.tm_hour % 24,
-		 (unsigned)tm.tm_min % 60, (unsigned)tm.tm_sec % 61);
+	snprintf(out, DATE_TEXT, "%s, %02u %s %04u %02u:%02u:%02u +0000", days[tm.tm_wday % 7],
+		 (unsigned)tm.tm_mday % 32, months[tm.tm_mon % 12], (unsigned)(tm.tm_year + 1900) % 10000,
+		 (unsigned)tm.tm_hour % 24, (unsigned)tm.tm_min % 60, (unsigned)tm.tm_sec % 61);
 }

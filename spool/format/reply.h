@@ -16,9 +16,9 @@ struct enhanced {
 };
 
 enum {
-	REPLY_LINE_MAX = 4096,      /* a line of a remote reply; RFC 5321 says 512, the world says more */
-	REPLY_MAX = 64 * 1024,      /* all lines of one */
-	REPLY_ENHANCED_TEXT = 16,   /* with NUL */
+	REPLY_LINE_MAX = 4096,    /* a line of a remote reply; RFC 5321 says 512, the world says more */
+	REPLY_MAX = 64 * 1024,    /* all lines of one */
+	REPLY_ENHANCED_TEXT = 16, /* with NUL */
 };
 
 /* One line without its line end: code, whether it is the last, the text behind the separator. */

@@ -7,14 +7,14 @@
 #include "shm/base/clock.h"
 
 struct trace_received {
-	struct slice helo;       /* what the peer called itself; empty: it did not say */
-	struct slice peer;       /* "192.0.2.1:4321" or "[2001:db8::1]:4321" */
-	struct slice hostname;   /* ours */
-	struct slice protocol;   /* "ESMTP", "SMTP", "UTF8SMTP" (RFC 6531: with SMTPUTF8), later ESMTPS, ESMTPA */
-	struct slice sender;     /* envelope sender, empty for <> */
-	struct slice id;         /* message id */
-	struct slice recipient;  /* for <...>; empty: not said (more than one, so that none learns of another) */
-	usec_t at;               /* real time */
+	struct slice helo;      /* what the peer called itself; empty: it did not say */
+	struct slice peer;      /* "192.0.2.1:4321" or "[2001:db8::1]:4321" */
+	struct slice hostname;  /* ours */
+	struct slice protocol;  /* "ESMTP", "SMTP", "UTF8SMTP" (RFC 6531: with SMTPUTF8), later ESMTPS, ESMTPA */
+	struct slice sender;    /* envelope sender, empty for <> */
+	struct slice id;        /* message id */
+	struct slice recipient; /* for <...>; empty: not said (more than one, so that none learns of another) */
+	usec_t at;              /* real time */
 };
 
 /* Appends the field, folded, with its line end. */

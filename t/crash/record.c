@@ -37,7 +37,7 @@ enum { F_DSYNC = 1 };
 static struct {
 	_Atomic uint64_t used;
 	char data[];
-} *logmap;
+} * logmap;
 static char root[PATH_MAX];
 static unsigned sink_port;
 
@@ -67,7 +67,8 @@ begin(void)
 }
 
 static void
-record(uint32_t op, uint64_t ino, uint64_t off, uint32_t flags, const char *name, const struct iovec *v, int n, size_t bytes)
+record(uint32_t op, uint64_t ino, uint64_t off, uint32_t flags, const char *name, const struct iovec *v, int n,
+       size_t bytes)
 {
 	size_t name_len = name != NULL ? strlen(name) : 0, left = bytes;
 	uint64_t length = (sizeof(struct event) + name_len + bytes + 7) & ~UINT64_C(7);
@@ -141,14 +142,15 @@ watched(int fd, struct stat *st)
 	char path[PATH_MAX];
 	int saved = errno, yes;
 
-	yes = logmap != NULL && fstat(fd, st) == 0 && (S_ISREG(st->st_mode) || S_ISDIR(st->st_mode)) && path_of(fd, path);
+	yes = logmap != NULL && fstat(fd, st) == 0 && (S_ISREG(st->st_mode) || S_ISDIR(st->st_mode)) &&
+	      path_of(fd, path);
 	errno = saved;
 	return yes;
 }
 
-#define REAL(type, name, ...)                                                                                          \
-	static type (*real)(__VA_ARGS__);                                                                              \
-	if (real == NULL)                                                                                              \
+#define REAL(type, name, ...)             \
+	static type (*real)(__VA_ARGS__); \
+	if (real == NULL)                 \
 	*(void **)&real = dlsym(RTLD_NEXT, name)
 
 static void
@@ -171,20 +173,21 @@ static int
 do_open(const char *symbol, int dirfd, const char *path, int flags, mode_t mode)
 {
 	REAL(int, symbol, int, const char *, int, ...);
-	int existed = logmap != NULL && (flags & O_CREAT) != 0 && faccessat(dirfd, path, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+	int existed =
+		logmap != NULL && (flags & O_CREAT) != 0 && faccessat(dirfd, path, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
 	int fd = real(dirfd, path, flags, mode);
 
 	opened(dirfd, path, fd, flags, existed);
 	return fd;
 }
 
-#define MODE_OF(flags)                                                                                                 \
-	mode_t mode = 0;                                                                                               \
-	if (((flags) & (O_CREAT | O_TMPFILE)) != 0) {                                                                  \
-		va_list ap;                                                                                            \
-		va_start(ap, flags);                                                                                   \
-		mode = va_arg(ap, mode_t);                                                                             \
-		va_end(ap);                                                                                            \
+#define MODE_OF(flags)                                \
+	mode_t mode = 0;                              \
+	if (((flags) & (O_CREAT | O_TMPFILE)) != 0) { \
+		va_list ap;                           \
+		va_start(ap, flags);                  \
+		mode = va_arg(ap, mode_t);            \
+		va_end(ap);                           \
 	}
 
 int
@@ -223,8 +226,8 @@ wrote(int fd, off_t off, const struct iovec *v, int n, ssize_t done)
 	if (done > 0 && watched(fd, &st)) {
 		if (off < 0)
 			off = lseek(fd, 0, SEEK_CUR) - done;
-		record('W', st.st_ino, (uint64_t)off, (fcntl(fd, F_GETFL) & (O_DSYNC | O_SYNC)) != 0 ? F_DSYNC : 0, NULL, v, n,
-		       (size_t)done);
+		record('W', st.st_ino, (uint64_t)off, (fcntl(fd, F_GETFL) & (O_DSYNC | O_SYNC)) != 0 ? F_DSYNC : 0,
+		       NULL, v, n, (size_t)done);
 	}
 	errno = saved;
 }
@@ -235,7 +238,8 @@ to_sink(int fd)
 	struct sockaddr_in sin;
 	socklen_t len = sizeof sin;
 
-	return getpeername(fd, (struct sockaddr *)&sin, &len) == 0 && sin.sin_family == AF_INET && ntohs(sin.sin_port) == sink_port;
+	return getpeername(fd, (struct sockaddr *)&sin, &len) == 0 && sin.sin_family == AF_INET &&
+	       ntohs(sin.sin_port) == sink_port;
 }
 
 static int

@@ -11,12 +11,12 @@
 #include <stddef.h>
 #include <stdint.h>
 #ifdef RIG_IN_FUZZER
-#define assert_true(x)            ((x) ? (void)0 : abort())
-#define assert_null(x)            assert_true((x) == NULL)
-#define assert_non_null(x)        assert_true((x) != NULL)
-#define assert_int_equal(a, b)    assert_true((a) == (b))
-#define assert_ptr_equal(a, b)    assert_true((a) == (b))
-#define fail_msg(...)             (fprintf(stderr, __VA_ARGS__), abort())
+#define assert_true(x)         ((x) ? (void)0 : abort())
+#define assert_null(x)         assert_true((x) == NULL)
+#define assert_non_null(x)     assert_true((x) != NULL)
+#define assert_int_equal(a, b) assert_true((a) == (b))
+#define assert_ptr_equal(a, b) assert_true((a) == (b))
+#define fail_msg(...)          (fprintf(stderr, __VA_ARGS__), abort())
 #else
 #include <cmocka.h>
 #endif
@@ -43,8 +43,8 @@ struct rig_mail {
 	size_t n;
 	char *rcpts; /* "a@x b@y " */
 	char *sender;
-	struct bytes content; /* of the first item, our Received field cut off */
-	struct bytes received; /* that field */
+	struct bytes content;   /* of the first item, our Received field cut off */
+	struct bytes received;  /* that field */
 	char *binding, *domain; /* of the first */
 	bool eightbit, utf8, nul, has_notice;
 	struct bytes notice;
@@ -60,7 +60,7 @@ struct rig {
 	struct reception *r;
 	struct reception_store store;
 	struct reception_policy ask;
-	int fd; /* the client's end, -1 once closed */
+	int fd;           /* the client's end, -1 once closed */
 	struct bytes got; /* what the server said and no one has looked at */
 	bool closed;      /* by the server */
 	bool hold_sync;
@@ -193,7 +193,7 @@ rig_submit(void *arg, struct reception_mail *mail, reception_done_fn *done, void
 	}
 	assert_true(g->nmails < RIG_MAILS);
 	g->nmails++;
-	*m = (struct rig_mail){   .n = mail->n, .done = done, .arg = done_arg };
+	*m = (struct rig_mail){ .n = mail->n, .done = done, .arg = done_arg };
 	for (size_t i = 0; i < mail->n; i++) {
 		const struct reception_mail_item *it = &mail->items[i];
 		if (it->generated) {
@@ -211,7 +211,9 @@ rig_submit(void *arg, struct reception_mail *mail, reception_done_fn *done, void
 		m->domain = slice_dup(it->domain);
 		m->eightbit = it->eightbit;
 		rig_keep_content(m, it->own_header ? it->header : mail->header,
-				 it->own_body ? it->body : l != NULL ? slice_bytes(&l->data) : mail->body);
+				 it->own_body ? it->body
+				 : l != NULL  ? slice_bytes(&l->data)
+					      : mail->body);
 	}
 	m->utf8 = mail->utf8;
 	m->nul = mail->nul;
@@ -361,10 +363,10 @@ rig_expect_at(struct rig *g, const char *want, const char *file, int line)
 #define rig_expect(g, want) rig_expect_at(g, want, __FILE__, __LINE__)
 
 /* Sends a text and expects exactly that answer. */
-#define rig_talk(g, text, want)             \
-	do {                                \
+#define rig_talk(g, text, want)               \
+	do {                                  \
 		rig_send(g, slice_str(text)); \
-		rig_expect(g, want);        \
+		rig_expect(g, want);          \
 	} while (0)
 
 static void
@@ -433,7 +435,7 @@ rig_new(const char *conf_text)
 	g->policy = policy_new("mx.test", NULL);
 	g->accepting = true;
 	g->fd = -1;
-	g->store = (struct reception_store){ rig_accepting, rig_new_id,    rig_body_new, rig_body_append,
+	g->store = (struct reception_store){ rig_accepting,    rig_new_id,    rig_body_new, rig_body_append,
 					     rig_body_written, rig_body_free, rig_submit,   g };
 	g->ask = (struct reception_policy){ rig_ask, rig_cancel };
 	env.loop = g->loop;

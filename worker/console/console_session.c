@@ -198,7 +198,7 @@ session_make_room(struct console *k)
 {
 	struct session *s;
 
-	TAILQ_FOREACH(s, &k->sessions, link) {
+	TAILQ_FOREACH (s, &k->sessions, link) {
 		if (!session_busy(s)) {
 			session_free(s);
 			return true;

@@ -132,8 +132,8 @@ on_deadline(void *arg)
 {
 	struct command *c = arg;
 
-	command_end(c, command_refuse(c, ERR_TIMEOUT, "no answer within %d seconds from %u process(es)", COMMAND_SECONDS,
-				      c->waiting));
+	command_end(c, command_refuse(c, ERR_TIMEOUT, "no answer within %d seconds from %u process(es)",
+				      COMMAND_SECONDS, c->waiting));
 }
 
 enum err

@@ -35,7 +35,8 @@ find_row(struct command *c, msgid_t id, struct index_row **out)
 	index_end(&t);
 	id_text(id, text);
 	if (e == ERR_NOTFOUND)
-		(void)command_refuse(c, e, "%s is not queued: delivered, failed, or never here (see the mainlog)", text);
+		(void)command_refuse(c, e, "%s is not queued: delivered, failed, or never here (see the mainlog)",
+				     text);
 	else if (e != OK)
 		(void)command_refuse(c, e, "the index cannot be read: %s", err_text(e));
 	return e;

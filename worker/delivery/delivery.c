@@ -251,11 +251,9 @@ delivery_drain(struct delivery *d)
 	struct dconn *c, *next;
 
 	d->draining = true;
-	TAILQ_FOREACH(q, &d->queues, link)
-	{
+	TAILQ_FOREACH (q, &d->queues, link) {
 		dqueue_hold_off(q, 0);
-		TAILQ_FOREACH_SAFE(c, &q->conns, link, next)
-		{
+		TAILQ_FOREACH_SAFE (c, &q->conns, link, next) {
 			if (c->client != NULL)
 				smtp_client_quit(c->client);
 			else
@@ -282,8 +280,7 @@ delivery_free(struct delivery **dp)
 		return;
 	d->draining = true;
 	owner_set_ops(d->env.owner, NULL, NULL);
-	TAILQ_FOREACH(q, &d->queues, link)
-	{
+	TAILQ_FOREACH (q, &d->queues, link) {
 		while (!TAILQ_EMPTY(&q->conns))
 			dconn_free(TAILQ_FIRST(&q->conns));
 	}
@@ -306,7 +303,7 @@ delivery_set_conf(struct delivery *d, struct conf *conf)
 	struct dqueue *q;
 
 	d->conf = conf;
-	TAILQ_FOREACH(q, &d->queues, link)
+	TAILQ_FOREACH (q, &d->queues, link)
 		q->view_of = NULL; /* a new one may stand where an old one stood */
 }
 
@@ -316,8 +313,8 @@ delivery_counts(const struct delivery *d, struct delivery_counts *out)
 	const struct dqueue *q;
 
 	*out = (struct delivery_counts){ .connections = d->nconns, .in_work = d->njobs, .resolving = d->resolving };
-	TAILQ_FOREACH(q, &d->queues, link)
-	out->idle += q->nidle;
+	TAILQ_FOREACH (q, &d->queues, link)
+		out->idle += q->nidle;
 }
 
 void
@@ -326,14 +323,13 @@ delivery_describe(const struct delivery *d, struct slice domain, struct bytes *o
 	const struct dqueue *q;
 	const struct dconn *c;
 
-	TAILQ_FOREACH(q, &d->queues, link)
-	{
+	TAILQ_FOREACH (q, &d->queues, link) {
 		if (!slice_ieq(q->domain, domain))
 			continue;
 		bytes_addf(out, "binding %.*s: %u connections (%u idle), %u messages in hand\n", (int)q->binding.n,
 			   q->binding.p, q->nconns, q->nidle, q->in_hand);
-		TAILQ_FOREACH(c, &q->conns, link)
-		dconn_describe(c, out);
+		TAILQ_FOREACH (c, &q->conns, link)
+			dconn_describe(c, out);
 	}
 	host_memory_describe(d->hosts, loop_now(d->env.loop), out);
 }

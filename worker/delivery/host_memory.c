@@ -154,8 +154,7 @@ host_memory_describe(const struct host_memory *m, usec_t now, struct bytes *out)
 {
 	struct host *h;
 
-	TAILQ_FOREACH(h, &m->lru, lru)
-	{
+	TAILQ_FOREACH (h, &m->lru, lru) {
 		char text[HOST_TEXT];
 
 		if (h->until <= now)

@@ -10,7 +10,7 @@
 enum {
 	EVENTS_A_TURN = 256,
 	HOOKS_MAX = 8,
-	LATER_ROUNDS = 4096,        /* later events a turn runs before it goes on to the next turn */
+	LATER_ROUNDS = 4096, /* later events a turn runs before it goes on to the next turn */
 	HEARTBEAT_MS = 1000,
 };
 

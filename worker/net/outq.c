@@ -92,7 +92,7 @@ outq_gather(const struct outq *q, struct iovec *v, int n)
 	struct outq_piece *p;
 	int i = 0;
 
-	STAILQ_FOREACH(p, &q->pieces, link) {
+	STAILQ_FOREACH (p, &q->pieces, link) {
 		if (i == n)
 			break;
 		v[i].iov_base = (void *)(uintptr_t)p->left.p;

@@ -139,8 +139,7 @@ channel_on_socket(void *arg, ares_socket_t fd, int readable, int writable)
 	struct channel_io *cio, *spare = NULL;
 	uint32_t events = (readable ? (uint32_t)EPOLLIN : 0) | (writable ? (uint32_t)EPOLLOUT : 0);
 
-	SLIST_FOREACH(cio, &c->ios, link)
-	{
+	SLIST_FOREACH (cio, &c->ios, link) {
 		if (cio->io.armed && cio->io.fd == fd)
 			break;
 		if (!cio->io.armed)
@@ -329,8 +328,7 @@ cache_trim(struct resolver *r)
 {
 	struct entry *e, *next;
 
-	TAILQ_FOREACH_SAFE(e, &r->lru, lru, next)
-	{
+	TAILQ_FOREACH_SAFE (e, &r->lru, lru, next) {
 		if (r->stats.cached <= r->conf.cache_max && r->bytes <= CACHE_BYTES_MAX)
 			return;
 		if (entry_idle(e))
@@ -604,7 +602,7 @@ resolver_free(struct resolver **rp)
 
 	if (r == NULL)
 		return;
-	TAILQ_FOREACH_SAFE(c, &r->channels, link, next)
+	TAILQ_FOREACH_SAFE (c, &r->channels, link, next)
 		channel_free(c);
 	loop_later_cancel(r->loop, &r->later);
 	while ((e = TAILQ_FIRST(&r->lru)) != NULL) {

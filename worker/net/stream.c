@@ -32,9 +32,9 @@ struct stream {
 	stream_fn *fn;
 	void *arg;
 	struct ev_io io;
-	struct ev_later later;    /* flushes, announces again, frees */
+	struct ev_later later; /* flushes, announces again, frees */
 	struct ev_timer linger;
-	struct slice in;          /* unconsumed: in the shared buffer while its callback runs, else in kept */
+	struct slice in; /* unconsumed: in the shared buffer while its callback runs, else in kept */
 	struct bytes kept;
 	struct outq out;
 	int error;
@@ -217,8 +217,7 @@ watch(struct stream *s)
 		return;
 	if (s->connecting || s->unwritable)
 		want |= EPOLLOUT;
-	if (!s->connecting && !s->ended && s->error == 0 &&
-	    (s->finishing || (!s->held && s->in.n < STREAM_IN_MAX)))
+	if (!s->connecting && !s->ended && s->error == 0 && (s->finishing || (!s->held && s->in.n < STREAM_IN_MAX)))
 		want |= EPOLLIN | EPOLLRDHUP;
 	loop_io_mod(s->loop, &s->io, want);
 }

@@ -39,8 +39,8 @@ struct stream *stream_new(struct loop *l, int fd, stream_fn *fn, void *arg);
 /* Begins to connect; `local` (address to bind, port 0) may be NULL. NULL, with errno, when it fails at once (no
  * descriptor, address not ours, unreachable); else STREAM_CONNECTED or STREAM_ERROR follows. The time allowed is the
  * owner's business. What is written before it stands leaves afterwards. */
-struct stream *stream_connect(struct loop *l, const struct sockaddr *local, const struct sockaddr *remote, stream_fn *fn,
-			      void *arg);
+struct stream *stream_connect(struct loop *l, const struct sockaddr *local, const struct sockaddr *remote,
+			      stream_fn *fn, void *arg);
 
 /* What has arrived and is not consumed. In a callback it holds until that returns (stream_close apart), consumed bytes
  * too; outside of one, until the next turn. */

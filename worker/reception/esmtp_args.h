@@ -11,11 +11,11 @@
 
 enum args_result {
 	ARGS_OK,
-	ARGS_SYNTAX,      /* 501 */
-	ARGS_UNKNOWN,     /* 555: a parameter that we do not know or do not offer */
-	ARGS_BAD_VALUE,   /* 501: a known parameter with a value that it cannot have, or given twice */
-	ARGS_NEEDS_UTF8,  /* 553: 8-bit address outside SMTPUTF8 */
-	ARGS_TOO_LONG,    /* 501: address longer than the RFC allows */
+	ARGS_SYNTAX,     /* 501 */
+	ARGS_UNKNOWN,    /* 555: a parameter that we do not know or do not offer */
+	ARGS_BAD_VALUE,  /* 501: a known parameter with a value that it cannot have, or given twice */
+	ARGS_NEEDS_UTF8, /* 553: 8-bit address outside SMTPUTF8 */
+	ARGS_TOO_LONG,   /* 501: address longer than the RFC allows */
 };
 
 struct mail_args {

@@ -7,8 +7,8 @@
 #include "worker/reception/reception_options.h"
 
 enum {
-	SPARE_MAX = 256,        /* commands kept for reuse */
-	REPLY_KEPT = 512,       /* bytes of reply memory that a spare one keeps */
+	SPARE_MAX = 256,  /* commands kept for reuse */
+	REPLY_KEPT = 512, /* bytes of reply memory that a spare one keeps */
 	TARPIT_MAX = 3600,
 };
 

@@ -83,12 +83,12 @@ struct esmtp_rcpt {
 /* What is collected of a message, see esmtp_body.c. */
 struct esmtp_body {
 	struct dots dots;
-	struct bytes data;    /* header, and the body unless it is streamed */
-	size_t header;        /* of data, once streamed */
-	void *large;          /* the store's streamed body */
-	uint64_t size;        /* content bytes seen */
-	uint64_t large_size;  /* of them, streamed */
-	enum err failed;      /* the store has failed: the rest is passed over */
+	struct bytes data;   /* header, and the body unless it is streamed */
+	size_t header;       /* of data, once streamed */
+	void *large;         /* the store's streamed body */
+	uint64_t size;       /* content bytes seen */
+	uint64_t large_size; /* of them, streamed */
+	enum err failed;     /* the store has failed: the rest is passed over */
 	bool too_big, waiting, eightbit, nul;
 };
 
@@ -107,7 +107,7 @@ enum esmtp_stage {
 struct esmtp_txn {
 	struct arena *arena;
 	struct policy_msg *msg;
-	uint64_t id; /* the batch's, and the first recipient's message id */
+	uint64_t id;        /* the batch's, and the first recipient's message id */
 	usec_t received_at; /* real */
 	struct slice sender;
 	bool eightbit, utf8; /* as declared */
@@ -139,8 +139,9 @@ struct esmtp {
 	STAILQ_HEAD(, esmtp_cmd) cmds;
 	struct esmtp_cmd *current;
 	struct esmtp_txn *txn;
-	struct slice line;     /* of the command that is being begun */
-	struct ev_timer idle, deadline; /* deadline: of the command whose line, or content, is coming in, or of a tarpit */
+	struct slice line; /* of the command that is being begun */
+	struct ev_timer idle,
+		deadline; /* deadline: of the command whose line, or content, is coming in, or of a tarpit */
 	struct ev_later go, gone;
 	const char *module;   /* who refused, for M= */
 	char *helo;           /* NULL: not said */
@@ -148,11 +149,11 @@ struct esmtp {
 	uint64_t keys[2];     /* limits that are taken; 0: none */
 	usec_t content_began; /* monotonic */
 	uint32_t accepted, rcpts, errors;
-	bool extended;        /* EHLO, not HELO */
-	bool skipping;        /* an overlong line */
-	bool ended;           /* the peer writes no more */
-	bool draining;        /* 421 at MAIL and RSET */
-	bool reading;         /* in the loop that takes commands from the input */
+	bool extended; /* EHLO, not HELO */
+	bool skipping; /* an overlong line */
+	bool ended;    /* the peer writes no more */
+	bool draining; /* 421 at MAIL and RSET */
+	bool reading;  /* in the loop that takes commands from the input */
 	bool closed;
 	char peer_ip[INET6_ADDRSTRLEN];
 	char peer[INET6_ADDRSTRLEN + 8], local[INET6_ADDRSTRLEN + 8]; /* "ip:port" */

@@ -48,13 +48,12 @@ ask_stage(struct esmtp *s)
 {
 	struct esmtp_txn *t = s->txn;
 	struct policy_msg *m = t->msg;
-	static const enum policy_phase phases[] = { [JUDGE_DATA] = PHASE_DATA,
-						    [JUDGE_SPOOL] = PHASE_DATA_SPOOL,
-						    [JUDGE_EACH] = PHASE_EACH_RCPT,
-						    [JUDGE_BINDING] = PHASE_SET_BINDING,
-						    [JUDGE_FINAL] = PHASE_FINAL,
-						    [JUDGE_NOTICE_BINDING] = PHASE_SET_BINDING,
-						    [JUDGE_NOTICE_FINAL] = PHASE_FINAL };
+	static const enum policy_phase phases[] = {
+		[JUDGE_DATA] = PHASE_DATA,         [JUDGE_SPOOL] = PHASE_DATA_SPOOL,
+		[JUDGE_EACH] = PHASE_EACH_RCPT,    [JUDGE_BINDING] = PHASE_SET_BINDING,
+		[JUDGE_FINAL] = PHASE_FINAL,       [JUDGE_NOTICE_BINDING] = PHASE_SET_BINDING,
+		[JUDGE_NOTICE_FINAL] = PHASE_FINAL
+	};
 
 	if (t->stage == JUDGE_EACH)
 		m = esmtp_make_clone(s, &t->rcpts[t->at]);
@@ -212,8 +211,9 @@ large_is_written(void *arg, enum err e, int fd, uint64_t off)
 	struct esmtp *s = arg;
 
 	if (e != OK) {
-		esmtp_judge_reply(s, e == ERR_FULL ? 452 : 451,
-				  slice_str(e == ERR_FULL ? "4.3.1 Insufficient system storage" : "4.3.0 transaction failed"));
+		esmtp_judge_reply(
+			s, e == ERR_FULL ? 452 : 451,
+			slice_str(e == ERR_FULL ? "4.3.1 Insufficient system storage" : "4.3.0 transaction failed"));
 		return;
 	}
 	esmtp_make_message(s, fd, off);

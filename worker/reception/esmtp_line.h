@@ -25,7 +25,7 @@ enum line_kind {
 enum line_kind line_take(struct slice *in, struct slice *line, bool *skipping);
 
 enum dots_state {
-	DOTS_BEGIN,  /* behind CRLF */
+	DOTS_BEGIN, /* behind CRLF */
 	DOTS_TEXT,
 	DOTS_CR,     /* behind a CR that was not at a line's beginning */
 	DOTS_DOT,    /* behind CRLF "." : the dot is held back */

@@ -96,4 +96,3 @@ esmtp_run_mail(struct esmtp_cmd *c, struct slice args)
 	if (esmtp_ask(s, PHASE_MAILFROM, s->txn->msg, s->txn->sender, mail_answered) == OK)
 		mail_answered(s);
 }
-

@@ -7,8 +7,8 @@
 void
 esmtp_relay_client(struct esmtp *s, const struct sockaddr *peer)
 {
-	bool may = conf_bool(s->view, OPT_OPEN_RELAY) ||
-		   (peer != NULL && conf_has_addr(s->view, OPT_RELAY_HOSTS, peer));
+	bool may =
+		conf_bool(s->view, OPT_OPEN_RELAY) || (peer != NULL && conf_has_addr(s->view, OPT_RELAY_HOSTS, peer));
 
 	if (may)
 		(void)policy_context_set(policy_session_conn(s->policy), SLICE("can_relay"), SLICE("true"));

@@ -273,8 +273,9 @@ esmtp_send_to_spool(struct esmtp *s)
 	t->body.large = NULL; /* the store's from here on */
 	e = r->env.store->submit(r->env.store->arg, &sent->mail, on_synced, sent);
 	if (e != OK) {
-		esmtp_judge_reply(s, e == ERR_FULL ? 452 : 451,
-				  slice_str(e == ERR_FULL ? "4.3.1 Insufficient system storage" : "4.3.0 transaction failed"));
+		esmtp_judge_reply(
+			s, e == ERR_FULL ? 452 : 451,
+			slice_str(e == ERR_FULL ? "4.3.1 Insufficient system storage" : "4.3.0 transaction failed"));
 		return;
 	}
 	r->in_flight++;

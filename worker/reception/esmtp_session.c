@@ -9,11 +9,11 @@
 #include "worker/reception/reception_options.h"
 
 enum {
-	COMMAND_SECONDS = 300,  /* from the first byte of a line to its CRLF (RFC 5321 4.5.3.2.7) */
-	CONTENT_SECONDS = 600,  /* for content, and one second more for each CONTENT_RATE bytes of it */
+	COMMAND_SECONDS = 300, /* from the first byte of a line to its CRLF (RFC 5321 4.5.3.2.7) */
+	CONTENT_SECONDS = 600, /* for content, and one second more for each CONTENT_RATE bytes of it */
 	CONTENT_RATE = 1024,
 	OUTPUT_HIGH = 64 * 1024, /* a peer that does not read its replies is not read either */
-	SENT_MAX = 32,          /* transactions of one session that wait for the spool */
+	SENT_MAX = 32,           /* transactions of one session that wait for the spool */
 };
 
 static void esmtp_on_event(struct stream *stream, enum stream_event ev, void *arg);
@@ -65,13 +65,16 @@ policy_for(struct esmtp *s, const struct sockaddr *peer, const struct sockaddr *
 	struct conf_dict initial = conf_dict(s->view, OPT_CONTEXT);
 
 	if (peer != NULL)
-		memcpy(&env.remote, peer, peer->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in));
+		memcpy(&env.remote, peer,
+		       peer->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in));
 	if (local != NULL)
-		memcpy(&env.local, local, local->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in));
+		memcpy(&env.local, local,
+		       local->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in));
 	p = policy_session_new(s->r->env.policy, &env);
 	(void)policy_context_set(policy_session_conn(p), SLICE("pathway"), slice_str(conf_str(s->view, OPT_PATHWAY)));
 	for (size_t i = 0; i < initial.n; i++)
-		(void)policy_context_set(policy_session_conn(p), slice_str(initial.v[i].key), slice_str(initial.v[i].value));
+		(void)policy_context_set(policy_session_conn(p), slice_str(initial.v[i].key),
+					 slice_str(initial.v[i].value));
 	return p;
 }
 
@@ -128,8 +131,8 @@ esmtp_new(struct reception *r, int fd, unsigned conf_index, const struct sockadd
 	finger_on(s);
 	if (convicted(r, peer) || !room_for(s)) {
 		reception_count(r, CELL_CONNECTIONS_REFUSED, 1);
-		esmtp_bye(s, convicted(r, peer) ? "4.4.5 Service unavailable" :
-						  "4.4.5 Service unavailable, concurrency limit reached");
+		esmtp_bye(s, convicted(r, peer) ? "4.4.5 Service unavailable"
+						: "4.4.5 Service unavailable, concurrency limit reached");
 	} else {
 		esmtp_relay_client(s, peer);
 		esmtp_greet(s);
@@ -222,7 +225,7 @@ has_sent(const struct esmtp *s)
 {
 	struct esmtp_cmd *c;
 
-	STAILQ_FOREACH(c, &s->cmds, link)
+	STAILQ_FOREACH (c, &s->cmds, link)
 		if (c->sent != NULL)
 			return true;
 	return false;
@@ -305,7 +308,7 @@ waiting_for_spool(const struct esmtp *s)
 	struct esmtp_cmd *c;
 	size_t n = 0;
 
-	STAILQ_FOREACH(c, &s->cmds, link)
+	STAILQ_FOREACH (c, &s->cmds, link)
 		n++;
 	return n;
 }

@@ -2,7 +2,7 @@
 #include "worker/reception/esmtp_int.h"
 
 static const struct {
-	const char *text;  /* as the rejectlog puts it */
+	const char *text; /* as the rejectlog puts it */
 	unsigned may_become;
 } states[ES_STATES] = {
 	[ES_CONNECT] = { "connecting", IN(ES_BANNER) | IN(ES_CLOSING) },

@@ -45,7 +45,7 @@ reception_free(struct reception **rp)
 	*rp = NULL;
 	accept_stop(r);
 	r->told = true;
-	TAILQ_FOREACH_SAFE(s, &r->sessions, link, next)
+	TAILQ_FOREACH_SAFE (s, &r->sessions, link, next)
 		esmtp_close(s);
 	/* Closed sessions are freed by what runs at the end of a turn. */
 	loop_turn(r->env.loop, 0);
@@ -93,7 +93,7 @@ reception_drain(struct reception *r)
 		return;
 	r->draining = true;
 	accept_stop(r);
-	TAILQ_FOREACH(s, &r->sessions, link)
+	TAILQ_FOREACH (s, &r->sessions, link)
 		esmtp_drain(s, false);
 	reception_check_drained(r);
 }
@@ -105,7 +105,7 @@ reception_stop(struct reception *r)
 
 	reception_drain(r);
 	r->stopping = true;
-	TAILQ_FOREACH_SAFE(s, &r->sessions, link, next)
+	TAILQ_FOREACH_SAFE (s, &r->sessions, link, next)
 		esmtp_drain(s, true);
 	reception_check_drained(r);
 }

@@ -37,26 +37,26 @@ struct reception_listener {
 struct reception_mail_item {
 	uint64_t id;
 	struct slice sender, rcpt;
-	struct slice header, body;   /* used when `own_...`, else the mail's */
+	struct slice header, body; /* used when `own_...`, else the mail's */
 	bool own_header, own_body;
-	bool generated;              /* a notice: null sender, both its own */
+	bool generated; /* a notice: null sender, both its own */
 	bool eightbit;
 	uint8_t priority;
-	struct slice binding;        /* name, never empty */
-	struct slice domain;         /* routing domain, lower case; the queue is (binding, domain) */
+	struct slice binding;               /* name, never empty */
+	struct slice domain;                /* routing domain, lower case; the queue is (binding, domain) */
 	struct slice conn_context, context; /* dictionaries, packed; equal slices become one blob; may be empty */
 };
 
 /* One mail transaction: one record. Slices are borrowed until submit returns. */
 struct reception_mail {
 	uint64_t batch, conn;
-	usec_t received_at; /* real */
-	struct slice peer;  /* "ip:port" */
+	usec_t received_at;  /* real */
+	struct slice peer;   /* "ip:port" */
 	struct slice header; /* shared, our Received field on top */
 	struct slice body;   /* shared; not used when large is set */
 	void *large;         /* a streamed body, see body_new */
 	uint64_t large_size;
-	bool utf8, nul;      /* SMTPUTF8 asked for; NUL bytes seen */
+	bool utf8, nul; /* SMTPUTF8 asked for; NUL bytes seen */
 	const struct reception_mail_item *items;
 	size_t n;
 };
@@ -74,7 +74,8 @@ struct reception_store {
 	/* OK; ERR_AGAIN: taken, but stop reading until room() is called; ERR_FULL, ERR_IO: it has failed. */
 	enum err (*body_append)(void *body, struct slice bytes);
 	/* Complete: ready is called with all its bytes readable in fd at *off, or with an error. */
-	void (*body_written)(void *body, void (*ready)(void *ready_arg, enum err e, int fd, uint64_t off), void *ready_arg);
+	void (*body_written)(void *body, void (*ready)(void *ready_arg, enum err e, int fd, uint64_t off),
+			     void *ready_arg);
 	void (*body_free)(void *body);
 	/* Takes mail->large in every case; borrows all else until it returns. OK: done is called on the loop, later. */
 	enum err (*submit)(void *arg, struct reception_mail *mail, reception_done_fn *done, void *done_arg);
@@ -89,14 +90,14 @@ struct reception_policy {
 
 struct reception_env {
 	struct loop *loop;
-	struct conf *conf;       /* borrowed until reception_free; an immutable one, but it remembers views */
-	struct policy *policy;   /* borrowed likewise */
-	struct shm_area *area;   /* gauges, counters, finger; NULL: none kept (tests) */
+	struct conf *conf;         /* borrowed until reception_free; an immutable one, but it remembers views */
+	struct policy *policy;     /* borrowed likewise */
+	struct shm_area *area;     /* gauges, counters, finger; NULL: none kept (tests) */
 	struct shm_limits *limits; /* NULL: session limits are not kept (tests) */
 	int slot;
 	struct eclog *log; /* NULL: no mainlog and rejectlog lines (tests) */
 	const struct reception_store *store;
-	const struct reception_policy *ask; /* NULL: policy_run and policy_cancel themselves */
+	const struct reception_policy *ask;         /* NULL: policy_run and policy_cancel themselves */
 	const struct reception_listener *listeners; /* copied */
 	size_t nlisteners;
 	/* The peer was convicted (its bytes killed workers) and is answered 421 for now. NULL: nobody is. */

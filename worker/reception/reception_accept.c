@@ -15,13 +15,13 @@
 
 enum {
 	ACCEPTS_A_TURN = 4,
-	LOOK_MS = 3,          /* standing back: the first look, then twice as late each time */
+	LOOK_MS = 3, /* standing back: the first look, then twice as late each time */
 	LOOK_MAX_MS = 100,
-	STUCK_MS = 100,       /* no descriptor, no memory: try again then */
+	STUCK_MS = 100, /* no descriptor, no memory: try again then */
 	STUCK_LINE_SECONDS = 60,
 	DESCRIPTORS_KEPT = 192, /* for the spool, logs, the way out */
-	AHEAD_MIN = 2,        /* sessions above the mean that nobody minds */
-	AHEAD_PART = 16,      /* and one part in so many of the mean */
+	AHEAD_MIN = 2,          /* sessions above the mean that nobody minds */
+	AHEAD_PART = 16,        /* and one part in so many of the mean */
 };
 
 static void look(void *arg);

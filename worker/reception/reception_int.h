@@ -30,15 +30,15 @@ struct reception {
 	struct reception_door *doors;
 	size_t ndoors;
 	bool listening, draining, stopping, told;
-	struct ev_timer back;     /* looks again while it stands back */
-	unsigned look_ms;         /* after so long */
+	struct ev_timer back; /* looks again while it stands back */
+	unsigned look_ms;     /* after so long */
 	struct ev_later drain;
 	TAILQ_HEAD(, esmtp) sessions;
 	size_t nsessions, max_sessions;
-	size_t in_flight;         /* transactions at the spool, with or without a session */
+	size_t in_flight;               /* transactions at the spool, with or without a session */
 	STAILQ_HEAD(, esmtp_cmd) spare; /* commands to be used again */
 	size_t nspare;
-	usec_t told_at;           /* of the last line about accept failing: one a minute */
+	usec_t told_at; /* of the last line about accept failing: one a minute */
 };
 
 /* reception_accept.c */
@@ -57,7 +57,8 @@ void reception_check_drained(struct reception *r);
 
 /* esmtp_session.c */
 /* Takes fd. */
-void esmtp_new(struct reception *r, int fd, unsigned conf_index, const struct sockaddr *peer, const struct sockaddr *local);
+void esmtp_new(struct reception *r, int fd, unsigned conf_index, const struct sockaddr *peer,
+	       const struct sockaddr *local);
 /* To be told 421 at its next MAIL or RSET; one that is between transactions when `now` is told at once. */
 void esmtp_drain(struct esmtp *s, bool now);
 void esmtp_kill(struct esmtp *s);

@@ -62,10 +62,10 @@ enhanced_codes(void **state)
 		int code;
 		bool there;
 		const char *rest;
-	} rows[] = { { "2.1.0 ok", 250, true, "ok" },   { "5.7.1", 550, true, "" },
-		     { "5.7.1 x", 250, false, NULL },   { "5.7 x", 550, false, NULL },
+	} rows[] = { { "2.1.0 ok", 250, true, "ok" },    { "5.7.1", 550, true, "" },
+		     { "5.7.1 x", 250, false, NULL },    { "5.7 x", 550, false, NULL },
 		     { "5.7.1234 x", 550, false, NULL }, { "5.7.1x", 550, false, NULL },
-		     { "", 550, false, NULL },          { "4.100.999 y", 451, true, "y" } };
+		     { "", 550, false, NULL },           { "4.100.999 y", 451, true, "y" } };
 
 	(void)state;
 	for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
@@ -143,11 +143,12 @@ a_peer_cannot_leave_its_place_in_received(void **state)
 	assert_true(header_next(&rest, &f));
 	assert_int_equal(rest.n, 0);
 	assert_true(slice_eq(f.name, SLICE("Received")));
-	assert_string_equal(bytes_cstr(&out),
-			    "Received: from [IPv6:2001:db8::1] ([2001:db8::1]:4321 "
-			    "helo=evil?\?by?mx?\?X-Evil:?yes?\?\?\?\?)\r\n\tby mx.test (envelope-from <\"a?\?b?\"@c>)\r\n"
-			    "\t(impetus " IMPETUS_VERSION ") with ESMTP\r\n\tid 01/02-00003-00000004 for <x@y>; "
-			    "Thu, 01 Jan 1970 00:00:00 +0000\r\n");
+	assert_string_equal(
+		bytes_cstr(&out),
+		"Received: from [IPv6:2001:db8::1] ([2001:db8::1]:4321 "
+		"helo=evil?\?by?mx?\?X-Evil:?yes?\?\?\?\?)\r\n\tby mx.test (envelope-from <\"a?\?b?\"@c>)\r\n"
+		"\t(impetus " IMPETUS_VERSION ") with ESMTP\r\n\tid 01/02-00003-00000004 for <x@y>; "
+		"Thu, 01 Jan 1970 00:00:00 +0000\r\n");
 	bytes_fini(&out);
 }
 

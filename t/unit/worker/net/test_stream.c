@@ -18,7 +18,7 @@ struct end {
 	struct stream *s;
 	int peer; /* the other end */
 	int seen[STREAM_ERROR + 1];
-	size_t leave;    /* bytes not consumed */
+	size_t leave; /* bytes not consumed */
 	bool close_it, write_back, finish_it;
 	struct bytes in;
 };

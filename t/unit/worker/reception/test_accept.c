@@ -47,10 +47,17 @@ site_new(const char *conf_text)
 	assert_int_equal(getsockname(s->listener, (struct sockaddr *)&s->at, &n), 0);
 	door.fd = s->listener;
 	for (int i = 0; i < WORKERS; i++) {
-		struct reception_env env = { .conf = s->rig->conf, .policy = s->rig->policy, .area = s->area,
-					     .limits = shm_area_limits(s->area), .slot = i, .store = &s->rig->store,
-					     .ask = &s->rig->ask, .listeners = &door, .nlisteners = 1,
-					     .refused_peer = is_convicted, .arg = s };
+		struct reception_env env = { .conf = s->rig->conf,
+					     .policy = s->rig->policy,
+					     .area = s->area,
+					     .limits = shm_area_limits(s->area),
+					     .slot = i,
+					     .store = &s->rig->store,
+					     .ask = &s->rig->ask,
+					     .listeners = &door,
+					     .nlisteners = 1,
+					     .refused_peer = is_convicted,
+					     .arg = s };
 
 		shm_slot_take(s->area, i, ROLE_WORKER, 1, &writer);
 		shm_slot_born(s->area, i, getpid());

@@ -12,11 +12,11 @@ struct play {
 	size_t mails; /* looked at */
 };
 
-#define complain(p, ...)                                               \
-	do {                                                           \
-		char text_[4096];                                      \
-		snprintf(text_, sizeof text_, __VA_ARGS__);            \
-		fail_msg("%s:%u: %s", (p)->file, (p)->line, text_);    \
+#define complain(p, ...)                                            \
+	do {                                                        \
+		char text_[4096];                                   \
+		snprintf(text_, sizeof text_, __VA_ARGS__);         \
+		fail_msg("%s:%u: %s", (p)->file, (p)->line, text_); \
 	} while (0)
 
 static int

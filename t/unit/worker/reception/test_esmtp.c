@@ -209,9 +209,11 @@ policy_refuses_in_each_phase(void **state)
 	for (int phase = PHASE_CONNECT; phase < PHASE_MAX; phase++) {
 		struct rig *g = rig_new("relay_domains = ( \"example.com\" )");
 
-		g->verdicts[phase] = (struct policy_verdict){
-			.kind = VERDICT_REPLY, .code = 421, .text = SLICE("4.7.0 bye"), .disconnect = true, .failed = true
-		};
+		g->verdicts[phase] = (struct policy_verdict){ .kind = VERDICT_REPLY,
+							      .code = 421,
+							      .text = SLICE("4.7.0 bye"),
+							      .disconnect = true,
+							      .failed = true };
 		rig_connect_from(g, "192.0.2.1");
 		rig_send(g, slice_of(pipelined, sizeof pipelined - 1));
 		rig_turn(g);
@@ -228,11 +230,13 @@ a_refused_sender_or_recipient_does_not_count(void **state)
 	struct rig *g = rig_ready();
 
 	(void)state;
-	g->verdicts[PHASE_MAILFROM] = (struct policy_verdict){ .kind = VERDICT_REPLY, .code = 550, .text = SLICE("5.7.1 no") };
+	g->verdicts[PHASE_MAILFROM] =
+		(struct policy_verdict){ .kind = VERDICT_REPLY, .code = 550, .text = SLICE("5.7.1 no") };
 	rig_talk(g, "MAIL FROM:<a@b>\r\n", "550 5.7.1 no\r\n");
 	rig_talk(g, "RCPT TO:<x@example.com>\r\n", "503 5.5.1 RCPT TO without MAIL FROM\r\n");
 	g->verdicts[PHASE_MAILFROM] = (struct policy_verdict){ 0 };
-	g->verdicts[PHASE_RCPTTO] = (struct policy_verdict){ .kind = VERDICT_REPLY, .code = 450, .text = SLICE("4.7.1 later") };
+	g->verdicts[PHASE_RCPTTO] =
+		(struct policy_verdict){ .kind = VERDICT_REPLY, .code = 450, .text = SLICE("4.7.1 later") };
 	rig_talk(g, "MAIL FROM:<a@b>\r\n", "250 2.1.0 MAIL FROM accepted\r\n");
 	rig_talk(g, "RCPT TO:<x@example.com>\r\n", "450 4.7.1 later\r\n");
 	rig_talk(g, "DATA\r\n", "503 5.5.1 DATA without RCPT TO\r\n");
@@ -290,7 +294,8 @@ policy_may_word_the_250(void **state)
 	struct rig *g = rig_ready();
 
 	(void)state;
-	g->verdicts[PHASE_DATA] = (struct policy_verdict){ .kind = VERDICT_REPLY, .code = 250, .text = SLICE("2.0.0 thanks") };
+	g->verdicts[PHASE_DATA] =
+		(struct policy_verdict){ .kind = VERDICT_REPLY, .code = 250, .text = SLICE("2.0.0 thanks") };
 	start_message(g);
 	rig_talk(g, "x\r\n.\r\n", "250 2.0.0 thanks\r\n");
 	assert_int_equal(g->nmails, 1);

@@ -101,8 +101,9 @@ helo_names(void **state)
 	static const struct {
 		const char *args;
 		enum args_result result;
-	} rows[] = { { "client.example", ARGS_OK }, { "[192.0.2.1]", ARGS_OK },   { "under_score", ARGS_OK },
-		     { "x ", ARGS_OK },             { "", ARGS_SYNTAX },          { "two words", ARGS_SYNTAX },
+	} rows[] = { { "client.example", ARGS_OK }, { "[192.0.2.1]", ARGS_OK },
+		     { "under_score", ARGS_OK },    { "x ", ARGS_OK },
+		     { "", ARGS_SYNTAX },           { "two words", ARGS_SYNTAX },
 		     { "tab\there", ARGS_SYNTAX },  { "bell\007", ARGS_SYNTAX } };
 
 	(void)state;

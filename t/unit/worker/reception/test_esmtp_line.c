@@ -16,16 +16,11 @@ lines(void **state)
 		enum line_kind kind;
 		const char *line, *rest;
 	} rows[] = {
-		{ "NOOP\r\n", 6, LINE_GOOD, "NOOP", "" },
-		{ "\r\nx", 3, LINE_GOOD, "", "x" },
-		{ "A\r\nB\r\n", 6, LINE_GOOD, "A", "B\r\n" },
-		{ "NOOP\n", 5, LINE_NONE, NULL, "NOOP\n" },
-		{ "NOOP\r", 5, LINE_NONE, NULL, "NOOP\r" },
-		{ "NOOP\n\r", 6, LINE_NONE, NULL, "NOOP\n\r" },
-		{ "A\nB\r\nC", 6, LINE_BAD, "A\nB", "C" },
-		{ "A\rB\r\nC", 6, LINE_BAD, "A\rB", "C" },
-		{ "A\r\r\nC", 5, LINE_BAD, "A\r", "C" },
-		{ "\n\r\nC", 4, LINE_BAD, "\n", "C" },
+		{ "NOOP\r\n", 6, LINE_GOOD, "NOOP", "" },     { "\r\nx", 3, LINE_GOOD, "", "x" },
+		{ "A\r\nB\r\n", 6, LINE_GOOD, "A", "B\r\n" }, { "NOOP\n", 5, LINE_NONE, NULL, "NOOP\n" },
+		{ "NOOP\r", 5, LINE_NONE, NULL, "NOOP\r" },   { "NOOP\n\r", 6, LINE_NONE, NULL, "NOOP\n\r" },
+		{ "A\nB\r\nC", 6, LINE_BAD, "A\nB", "C" },    { "A\rB\r\nC", 6, LINE_BAD, "A\rB", "C" },
+		{ "A\r\r\nC", 5, LINE_BAD, "A\r", "C" },      { "\n\r\nC", 4, LINE_BAD, "\n", "C" },
 		{ "A\0B\r\nC", 6, LINE_BAD, NULL, "C" },
 	};
 
