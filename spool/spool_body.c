@@ -122,6 +122,8 @@ body_run(struct cold_job *job)
 	if (b->file_why == OK && bj->action == BODY_SYNC)
 		b->file_why = file_sync(b);
 	bj->error = errno;
+	if (bj->action == BODY_SYNC || b->file_why == ERR_FULL)
+		disk_tick(&b->sp->disk);
 	bj->why = b->file_why;
 	bj->fd = b->seg.fd;
 	bj->place = (struct body_place){ b->seg.number, SEGMENT_HEAD, b->written, b->crc };

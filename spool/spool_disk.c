@@ -3,9 +3,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "shm/base/fault.h"
 #include "shm/base/log.h"
 #include "spool/spool_segment.h"
 
@@ -15,10 +17,22 @@ reserve_name(const struct disk *d, char out[SEGMENT_NAME])
 	snprintf(out, SEGMENT_NAME, "reserve.%d", d->slot);
 }
 
+/* One that the process before us left when it died. */
+static bool
+reserve_found(const struct disk *d)
+{
+	char name[SEGMENT_NAME];
+	struct stat st;
+
+	reserve_name(d, name);
+	return fstatat(d->dirfd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode);
+}
+
 void
 disk_init(struct disk *d, int dirfd, int slot, uint64_t free_min, uint64_t reserve)
 {
 	*d = (struct disk){ .dirfd = dirfd, .slot = slot, .free_min = free_min, .reserve = reserve };
+	d->reserved = reserve != 0 && dirfd >= 0 && reserve_found(d);
 	pthread_mutex_init(&d->lock, NULL);
 }
 
@@ -80,6 +94,8 @@ free_bytes(const struct disk *d)
 {
 	struct statvfs st;
 
+	if (fault_error("disk.free") != 0)
+		return 0;
 	if (fstatvfs(d->dirfd, &st) != 0)
 		return UINT64_MAX;
 	return (uint64_t)st.f_bavail * st.f_frsize;
@@ -115,6 +131,12 @@ disk_tick(struct disk *d)
 		atomic_store(&d->spent, false);
 	}
 	pthread_mutex_unlock(&d->lock);
+}
+
+bool
+disk_short(const struct disk *d)
+{
+	return free_bytes(d) < d->reserve;
 }
 
 bool

@@ -1,7 +1,8 @@
 /* spool_disk.h - is there room on the disk, and the reserve for when there is none
  * Below free_min new mail is refused before DATA; outcomes and DSNs go on. A reserve file (reserve.S, blocks allocated)
- * is let go when the journal itself finds the disk full; then new mail is refused until there is room for free_min
- * and the reserve again. Init and fini: before and after the threads. Tick: the reading thread, about once a second.
+ * is let go when the journal itself, or the keeper's index, finds the disk full; then new mail is refused until there is
+ * room for free_min and the reserve again. One that a dead process left is taken over. Init and fini: before and after the threads. Tick: the reading thread, about once a second, and
+ * after what took much room.
  * The rest: any thread. */
 #ifndef SPOOL_SPOOL_DISK_H
 #define SPOOL_SPOOL_DISK_H
@@ -25,8 +26,10 @@ void disk_init(struct disk *d, int dirfd, int slot, uint64_t free_min, uint64_t 
 /* Removes the reserve file. */
 void disk_fini(struct disk *d);
 void disk_tick(struct disk *d);
-/* The journal found no room. True: the reserve was let go just now, try again. */
+/* The journal or the index found no room. True: the reserve was let go just now, try again. */
 bool disk_let_go(struct disk *d);
+/* Less is free than the reserve holds. */
+bool disk_short(const struct disk *d);
 /* New mail may come. */
 bool disk_has_room(const struct disk *d);
 

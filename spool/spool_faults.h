@@ -48,6 +48,8 @@
 	E("body.sync")        \
 	E("read.cold")        \
 	E("keeper.sync")      \
-	E("keeper.own_sync")
+	E("keeper.own_sync")  \
+	E("index.commit")     \
+	E("disk.free")
 
 #endif

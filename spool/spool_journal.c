@@ -65,6 +65,7 @@ struct journal {
 	STAILQ_HEAD(, batch) unused;
 	bool sleeping, probe, closing;
 	enum next_state next_state;
+	usec_t next_failed; /* when it could not be made; 0: it could */
 	struct segment next;
 	struct spool_end unsealed[ENDS_MAX]; /* could not be sealed: where they end is said in a record */
 	size_t unsealed_n;
@@ -197,9 +198,11 @@ make_run(struct cold_job *job)
 	e = segment_make(j->conf.maker, SEGMENT_JOURNAL, j->conf.segment_size, j->conf.id_high, &s);
 	if (e != OK)
 		log_errno(LOG_LVL_WARN, "spool", "the next segment cannot be prepared");
+	disk_tick(j->conf.disk); /* fast mail fills a disk in less than the second between two ticks */
 	pthread_mutex_lock(&j->lock);
 	j->next = s;
 	j->next_state = e == OK ? NEXT_READY : NEXT_NONE;
+	j->next_failed = e == OK ? 0 : clock_mono();
 	pthread_cond_signal(&j->made);
 	pthread_mutex_unlock(&j->lock);
 }
@@ -210,7 +213,7 @@ next_ask(struct journal *j)
 	bool ask;
 
 	pthread_mutex_lock(&j->lock);
-	ask = j->next_state == NEXT_NONE;
+	ask = j->next_state == NEXT_NONE && (j->next_failed == 0 || clock_mono() - j->next_failed >= RETRY_AFTER);
 	if (ask)
 		j->next_state = NEXT_MAKING;
 	pthread_mutex_unlock(&j->lock);
@@ -236,7 +239,24 @@ next_take(struct journal *j, struct segment *out)
 	return have;
 }
 
-/* A new segment to write to; on a full disk with the help of the reserve, and smaller. */
+static uint64_t
+small_size(const struct journal *j)
+{
+	return j->conf.segment_size < JOURNAL_FIRST_SIZE ? j->conf.segment_size : JOURNAL_FIRST_SIZE;
+}
+
+/* On a full disk a small one, and if need be with the help of the reserve. */
+static enum err
+make_small(struct journal *j, struct segment *out)
+{
+	enum err e = segment_make(j->conf.maker, SEGMENT_JOURNAL, small_size(j), j->id_high, out);
+
+	if (e == ERR_FULL && disk_let_go(j->conf.disk))
+		e = segment_make(j->conf.maker, SEGMENT_JOURNAL, small_size(j), j->id_high, out);
+	return e;
+}
+
+/* A new segment to write to. */
 static enum err
 open_new(struct journal *j)
 {
@@ -245,11 +265,8 @@ open_new(struct journal *j)
 
 	if (!next_take(j, &s)) {
 		e = segment_make(j->conf.maker, SEGMENT_JOURNAL, j->conf.segment_size, j->id_high, &s);
-		if (e == ERR_FULL && disk_let_go(j->conf.disk))
-			e = segment_make(j->conf.maker, SEGMENT_JOURNAL,
-					 j->conf.segment_size < JOURNAL_FIRST_SIZE ? j->conf.segment_size
-										   : JOURNAL_FIRST_SIZE,
-					 j->id_high, &s);
+		if (e == ERR_FULL)
+			e = make_small(j, &s);
 	}
 	if (e != OK) {
 		log_errno(LOG_LVL_ERROR, "spool", "no new segment can be made");
@@ -658,12 +675,18 @@ journal_main(void *arg)
 
 /* ---------------------------------------------------------------- start and end */
 
+/* On a full disk it begins broken: whoever is served here waits for room, and need not die for it. */
 static enum err
 first_segment(struct journal *j)
 {
-	uint64_t size = j->conf.segment_size < JOURNAL_FIRST_SIZE ? j->conf.segment_size : JOURNAL_FIRST_SIZE;
-	enum err e = segment_make(j->conf.maker, SEGMENT_JOURNAL, size, j->conf.id_high, &j->seg);
+	enum err e = make_small(j, &j->seg);
 
+	if (e == ERR_FULL) {
+		log_errno(LOG_LVL_ERROR, "spool", "no first segment can be made");
+		j->seg = (struct segment){ .fd = -1 };
+		set_broken(j, true);
+		return OK;
+	}
 	if (e != OK)
 		return e;
 	j->off = j->mark = SEGMENT_HEAD;
@@ -692,7 +715,8 @@ journal_open(const struct journal_conf *conf, enum err *why)
 		if (errno == 0)
 			return j;
 		e = ERR_IO;
-		segment_drop(conf->maker, &j->seg);
+		if (j->seg.fd >= 0)
+			segment_drop(conf->maker, &j->seg);
 	}
 	*why = e;
 	batch_free(j->open);

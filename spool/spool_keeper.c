@@ -20,6 +20,7 @@
 #define LOOK_IDLE    MS(100)
 #define SWEEP_EVERY  (30 * USEC_PER_SEC)
 #define TRY_AGAIN    USEC_PER_SEC
+#define DISK_EVERY   USEC_PER_SEC
 #define TURN_BYTES   (UINT64_C(8) << 20)
 #define RANGE_ROWS   10000
 #define COMMIT_BYTES (UINT64_C(64) << 20)
@@ -66,8 +67,10 @@ start(struct keeper *k)
 
 	if (e == OK)
 		e = open_folder(k);
-	if (e == OK)
+	if (e == OK) {
+		disk_init(&k->disk, k->dirfd, k->conf.slot, 0, k->conf.reserve);
 		e = keeper_open_index(k);
+	}
 	if (e != OK)
 		return e;
 	k->maker = (struct segment_maker){ .dirfd = k->dirfd,
@@ -120,8 +123,10 @@ keeper_close(struct keeper **kp)
 		kfile_free(k, f);
 	fold_free(&k->fold);
 	index_close(&k->index);
-	if (k->dirfd >= 0)
+	if (k->dirfd >= 0) {
+		disk_fini(&k->disk);
 		close(k->dirfd);
+	}
 	if (k->lockfd >= 0)
 		close(k->lockfd);
 	bytes_fini(&k->window.b);
@@ -398,6 +403,10 @@ keeper_turn(struct keeper *k, usec_t now_mono, bool hurry, usec_t *again)
 	enum err e;
 
 	k->now = now_mono;
+	if (k->disk_at == 0 || k->now - k->disk_at >= DISK_EVERY) {
+		k->disk_at = k->now;
+		disk_tick(&k->disk);
+	}
 	e = turn(k, hurry, asked, &more);
 	keeper_drop_snapshot(k);
 	tell_tail(k);

@@ -50,6 +50,7 @@ struct keeper_conf {
 	uint32_t generation;
 	uint64_t segment_size;            /* of the keeper's own segments, and of spares worth keeping */
 	unsigned spares;                  /* at most so many are kept for the writers */
+	uint64_t reserve;                 /* bytes kept for the index when the disk is full; 0: none */
 	uint64_t commit_bytes;            /* 0: 64 MiB */
 	usec_t commit_after;              /* 0: 2 s */
 	const struct keeper_hooks *hooks; /* borrowed */

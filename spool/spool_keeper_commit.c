@@ -1,3 +1,4 @@
+#include <errno.h>
 #include <stdlib.h>
 
 #include "shm/base/fault.h"
@@ -258,6 +259,25 @@ count_rows(struct keeper *k)
 	k->counts.quarantined = c.in[ROW_QUARANTINED];
 }
 
+static enum err
+write_index(struct keeper *k, uint64_t *rows)
+{
+	enum err e;
+
+	k->out = index_write_begin(k->index, first_look, k);
+	e = fill(k);
+	*rows = index_write_rows(k->out);
+	if (e == OK) {
+		fault_point("fold.before_commit");
+		errno = fault_error("index.commit");
+		e = errno == 0 ? OK : ERR_IO;
+	}
+	if (e == OK)
+		return index_write_finish(&k->out);
+	index_write_abort(&k->out);
+	return e;
+}
+
 enum err
 keeper_commit(struct keeper *k)
 {
@@ -265,15 +285,10 @@ keeper_commit(struct keeper *k)
 	enum err e;
 
 	keeper_drop_snapshot(k);
-	k->out = index_write_begin(k->index, first_look, k);
-	e = fill(k);
-	rows = index_write_rows(k->out);
-	if (e == OK) {
-		fault_point("fold.before_commit");
-		e = index_write_finish(&k->out);
-	} else {
-		index_write_abort(&k->out);
-	}
+	e = write_index(k, &rows);
+	/* The map's library takes a short write for an I/O error. */
+	if ((e == ERR_FULL || e == ERR_IO) && disk_short(&k->disk) && disk_let_go(&k->disk))
+		e = write_index(k, &rows);
 	if (e != OK) {
 		log_errno(LOG_LVL_ERROR, "keeper", "the index cannot be committed (%s)", err_text(e));
 		return judged(k, e);

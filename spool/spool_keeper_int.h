@@ -7,6 +7,7 @@
 
 #include <bsd/sys/tree.h>
 
+#include "spool/spool_disk.h"
 #include "spool/spool_fold.h"
 #include "spool/spool_index_write.h"
 #include "spool/spool_keeper.h"
@@ -65,7 +66,8 @@ struct keeper {
 	size_t items_cap;
 	uint64_t round;
 	usec_t scanned_at, now; /* monotonic */
-	usec_t dirty_since, moved_at, swept_at;
+	usec_t dirty_since, moved_at, swept_at, disk_at;
+	struct disk disk; /* the reserve for the index: without a commit nothing is ever given back */
 	unsigned spares;
 	struct segment_maker maker; /* for the keeper's own segment */
 	struct segment own;

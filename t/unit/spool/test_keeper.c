@@ -657,6 +657,30 @@ the_keepers_own_failed_sync_loses_nothing(void **state)
 	kfix_fini(&f);
 }
 
+/* ---- a full disk ---- */
+
+/* Without a commit nothing is ever given back: the index has a reserve of its own. */
+static void
+a_full_disk_lets_the_index_have_its_reserve(void **state)
+{
+	struct kfix f;
+
+	(void)state;
+	faults("none.such=kill");
+	kfix_init(&f);
+	f.conf.reserve = 1 << 20;
+	kfix_settle(&f);
+	assert_int_equal(files_count(&f.base, SEGFILE_RESERVE), 1);
+	put_message(&f, 1, 1);
+	writer_sync(&f, 1);
+	faults("index.commit=EIO,disk.free=ENOSPC*");
+	kfix_settle(&f);
+	assert_int_equal(files_count(&f.base, SEGFILE_RESERVE), 0);
+	assert_int_equal(map_state(&f, 1), ROW_QUEUED);
+	faults(NULL);
+	kfix_fini(&f);
+}
+
 /* ---- killed anywhere ---- */
 
 /* A keeper is killed at this point, then another one goes on: the map is as if nothing had happened. */
@@ -744,6 +768,7 @@ main(void)
 		cmocka_unit_test(the_tail_is_told),
 		cmocka_unit_test(a_tail_that_cannot_be_synced_waits),
 		cmocka_unit_test(the_keepers_own_failed_sync_loses_nothing),
+		cmocka_unit_test(a_full_disk_lets_the_index_have_its_reserve),
 		cmocka_unit_test(a_keeper_killed_at_any_point_is_succeeded),
 	};
 

@@ -109,6 +109,62 @@ the_reserve_is_let_go_once_and_made_again(void **state)
 	fixture_fini(&f);
 }
 
+static usec_t fake_now = 1000 * USEC_PER_SEC;
+
+static usec_t
+fake_mono(void)
+{
+	return fake_now;
+}
+
+/* No room for a first segment: a worker need not die for it, again and again. */
+static void
+a_full_disk_at_the_start_is_waited_for(void **state)
+{
+	struct fixture f;
+	struct answer early = { 0 }, later = { 0 };
+
+	(void)state;
+	clock_set_source(fake_mono, NULL);
+	fixture_init(&f);
+	faults("segment.fill=ENOSPC@1");
+	fixture_open(&f);
+	assert_false(spool_accepting(f.sp));
+	assert_int_equal(submit_outcome(&f, 1, (struct place){ 1, 4096 }, &early), OK);
+	answers_await(&f, &early, 1);
+	assert_int_equal(early.why, ERR_FULL);
+	fake_now += 2 * USEC_PER_SEC;
+	assert_int_equal(submit_outcome(&f, 1, (struct place){ 1, 4096 }, &later), OK);
+	answers_await(&f, &later, 1);
+	assert_int_equal(later.why, OK);
+	assert_true(spool_accepting(f.sp));
+	faults(NULL);
+	clock_set_source(NULL, NULL);
+	fixture_fini(&f);
+}
+
+static void
+the_reserve_of_the_dead_is_taken_over(void **state)
+{
+	struct fixture f;
+	struct disk dead, d;
+
+	(void)state;
+	fixture_init(&f);
+	disk_init(&dead, f.journal, 3, 0, 1 << 20);
+	disk_tick(&dead);
+	faults("disk.free=ENOSPC*");
+	disk_init(&d, f.journal, 3, 0, 1 << 20);
+	disk_tick(&d);
+	assert_int_equal(files_count(&f, SEGFILE_RESERVE), 1);
+	assert_true(disk_let_go(&d));
+	assert_int_equal(files_count(&f, SEGFILE_RESERVE), 0);
+	faults(NULL);
+	disk_fini(&d);
+	disk_fini(&dead);
+	fixture_fini(&f);
+}
+
 /* The next segment does not fit; with the reserve let go, outcomes do. */
 static void
 outcomes_live_on_the_reserve(void **state)
@@ -126,8 +182,8 @@ outcomes_live_on_the_reserve(void **state)
 	f.conf.reserve = 1 << 20;
 	fixture_open(&f);
 	first_tick(&f);
-	/* The one made in advance, and the first try of the journal itself. */
-	faults("segment.fill=ENOSPC@1,segment.fill=ENOSPC@2");
+	/* The one made in advance, the first try of the journal itself, and a small one. */
+	faults("segment.fill=ENOSPC@1,segment.fill=ENOSPC@2,segment.fill=ENOSPC@3");
 	for (int i = 0; i < N; i++) {
 		enum err e = submit_message(&f, (msgid_t)i + 1, SLICE("\r\n"), slice_of(body, sizeof body), &a[i]);
 		if (e != OK)
@@ -152,6 +208,8 @@ main(void)
 		cmocka_unit_test(a_keeper_too_far_behind_refuses_mail),
 		cmocka_unit_test(there_is_room),
 		cmocka_unit_test(the_reserve_is_let_go_once_and_made_again),
+		cmocka_unit_test(a_full_disk_at_the_start_is_waited_for),
+		cmocka_unit_test(the_reserve_of_the_dead_is_taken_over),
 		cmocka_unit_test(outcomes_live_on_the_reserve),
 	};
 
