@@ -370,9 +370,10 @@ next_turn(struct keeper *k, bool more)
 {
 	usec_t next = k->now + (k->now - k->moved_at < USEC_PER_SEC ? LOOK_BUSY : LOOK_IDLE);
 
-	if (more || dead_unseen(k) || k->urgent || k->untidy)
+	if (more || dead_unseen(k) || k->urgent)
 		return k->now;
-	if (k->reclaim && !fold_rebuilding(k->fold) && !fold_dirty(k->fold))
+	/* Tidying waits for the commit: until then another turn would find it no nearer. */
+	if (!fold_dirty(k->fold) && (k->untidy || (k->reclaim && !fold_rebuilding(k->fold))))
 		return k->now;
 	return next;
 }

@@ -68,6 +68,36 @@ a_question_is_answered_after_its_commit(void **state)
 	kfix_fini(&f);
 }
 
+/* Tidying waits for a commit. A keeper that asked for the next turn at once until then would take a core from the mail
+ * that keeps it from committing. */
+static void
+what_is_to_be_tidied_does_not_hurry_a_map_that_is_not_committed(void **state)
+{
+	struct kfix f;
+	uint32_t first;
+	usec_t now = clock_mono(), again = 0;
+
+	(void)state;
+	kfix_init(&f);
+	first = put_message(&f, 1, 1).seg;
+	put_message(&f, 2, 2);
+	writer_sync(&f, 1);
+	writer_sync(&f, 2);
+	writer_die(&f, 1);
+	writer_die(&f, 2);
+	kfix_open(&f);
+	/* One table of contents a turn: the second is still to be made. */
+	while (!has_file(&f, SEGFILE_TOC, first))
+		assert_int_equal(keeper_turn(f.k, now, true, &again), OK);
+	assert_true(again <= now);
+	put_message(&f, 3, 3);
+	writer_sync(&f, 3);
+	for (int i = 0; i < 10 && again <= now; i++)
+		assert_int_equal(keeper_turn(f.k, now, false, &again), OK);
+	assert_true(again > now);
+	kfix_fini(&f);
+}
+
 /* ---- the dead ---- */
 
 static void
@@ -750,6 +780,7 @@ main(void)
 		cmocka_unit_test(what_is_synced_is_in_the_map),
 		cmocka_unit_test(there_is_one_keeper),
 		cmocka_unit_test(a_question_is_answered_after_its_commit),
+		cmocka_unit_test(what_is_to_be_tidied_does_not_hurry_a_map_that_is_not_committed),
 		cmocka_unit_test(a_dead_writer_leaves_its_attempts_in_doubt),
 		cmocka_unit_test(a_writer_without_files_is_gone_after_a_scan),
 		cmocka_unit_test(a_torn_tail_is_nothing),
