@@ -84,11 +84,16 @@ $(O)/$(basename $(1)): $(O)/obj/$(basename $(1)).o $(foreach d,$(call below,$(pa
 endef
 $(foreach t,$(UNIT_SRC),$(eval $(call unit,$(t))))
 
-# Benches of one floor in C: make build/t/bench/journal_bench, policy_bench
+# Benches of one floor in C: make build/t/bench/journal_bench, policy_bench. load and sink are the benches' own tools.
+BENCH_TOOLS := $(O)/t/bench/load $(O)/t/bench/sink
+.PHONY: bench-tools
+bench-tools: $(BENCH_TOOLS)
+$(O)/t/bench/load: $(O)/obj/t/bench/load_session.o $(O)/obj/t/bench/wire.o
+$(O)/t/bench/sink: $(O)/obj/t/bench/sink_session.o $(O)/obj/t/bench/wire.o
 $(O)/t/bench/%: $(O)/obj/t/bench/%.o $(foreach d,$(call below,policy/lua),$(call lib,$(d)))
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $< -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(LIBS)
+	$(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(LIBS)
 
 # make unit: all; make unit-spool, unit-policy_lua ...: one folder (slashes as underscores).
 .PHONY: unit
@@ -105,7 +110,7 @@ FORCE:
 # Small programs of the tests' own: t/tools/X.c.
 TOOLS := $(patsubst %.c,$(O)/%,$(wildcard t/tools/*.c))
 .PHONY: tools
-tools: $(TOOLS)
+tools: $(TOOLS) $(BENCH_TOOLS)
 $(TOOLS): $(O)/%: $(O)/obj/%.o
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
