@@ -6,8 +6,9 @@
 #include "worker/console/console_int.h"
 
 enum {
-	PAGE = 256,           /* rows of one look into the map */
-	COUNT_MOST = 1000000, /* keys that are counted one by one before "at least" is good enough */
+	PAGE = 256,          /* rows of one look into the map */
+	COUNT_MOST = 200000, /* keys that one question counts one by one, and a page of each queue; then active is the
+			      * least there are */
 	MAILQ_LIMIT = 20,
 	QUEUES_MOST = 100000, /* queues that one question walks through */
 };
@@ -27,45 +28,87 @@ struct filter {
 	size_t limit;
 };
 
-/* How many of a queue's messages are due at `now`: the keys of each priority stand in order of their due times. */
-static uint64_t
-count_due(struct index_txn *t, uint64_t queue, usec_t now)
+/* Counts a queue's keys of one side, due at `now` or not, up to `most`. False: there are more. The keys of each priority
+ * stand in order of their due times. */
+static bool
+count_side(struct index_txn *t, uint64_t queue, usec_t now, bool due, uint64_t most, uint64_t *count)
 {
 	struct index_queue_key key = index_queue_first(queue), keys[PAGE];
-	uint64_t due = 0;
 	size_t n;
 
-	while (due < COUNT_MOST && index_queue_page(t, &key, keys, PAGE, &n) == OK) {
+	*count = 0;
+	while (index_queue_page(t, &key, keys, PAGE, &n) == OK) {
 		size_t i = 0;
-		while (i < n && keys[i].due <= now)
+		if (*count >= most)
+			return false;
+		while (i < n && (keys[i].due <= now) == due)
 			i++;
-		due += i;
+		*count += i;
 		if (i == n) {
 			key = keys[n - 1];
 			continue;
 		}
-		/* The rest of this priority is not due: on to the next lower one. */
+		/* The other side: over it, to the rest of this priority or to the next lower one. */
 		key = (struct index_queue_key){
-			.queue = queue, .priority = keys[i].priority, .due = INT64_MAX, .id = UINT64_MAX
+			.queue = queue, .priority = keys[i].priority, .due = due ? INT64_MAX : now, .id = UINT64_MAX
 		};
 	}
-	return due;
+	return true;
+}
+
+/* How many of `waiting` messages are due. The smaller side is counted: in a deep queue it is mostly a small one. */
+static uint64_t
+count_due(struct index_txn *t, uint64_t queue, uint64_t waiting, uint64_t *left)
+{
+	usec_t now = clock_real();
+	uint64_t due = 0, late = 0;
+
+	for (uint64_t most = PAGE; most == PAGE || most <= *left; most *= 4) {
+		bool whole = count_side(t, queue, now, true, most, &due);
+
+		*left -= due < *left ? due : *left;
+		if (whole)
+			break;
+		whole = count_side(t, queue, now, false, most, &late);
+		*left -= late < *left ? late : *left;
+		if (whole)
+			return late < waiting ? waiting - late : 0;
+	}
+	return due < waiting ? due : waiting;
 }
 
 static void
-line_from(struct index_txn *t, const struct index_queue *q, struct line *out)
+line_from(const struct index_queue *q, struct line *out)
 {
-	uint64_t waiting = q->counts.in[ROW_QUEUED];
-	uint64_t due = q->wake > clock_real() ? 0 : count_due(t, q->queue, clock_real());
-
-	due = due > waiting ? waiting : due;
 	*out = (struct line){ .queue = q->queue,
 			      .binding = slice_dup(q->binding),
 			      .domain = slice_dup(q->domain),
 			      .counts = q->counts,
-			      .active = due + q->counts.in[ROW_WORK],
-			      .delayed = waiting - due,
 			      .wake = q->wake };
+}
+
+/* Splits what waits into what is due and what is not, in snapshots of their own. */
+static enum err
+count_lines(struct command *c, struct line *lines, size_t n)
+{
+	uint64_t left = COUNT_MOST;
+
+	for (size_t i = 0; i < n; i++) {
+		struct line *l = &lines[i];
+		uint64_t waiting = l->counts.in[ROW_QUEUED], due = 0;
+		struct index_txn *t;
+		enum err e;
+
+		if (l->wake <= clock_real()) {
+			if ((e = command_begin(c, &t)) != OK)
+				return e;
+			due = count_due(t, l->queue, waiting, &left);
+			index_end(&t);
+		}
+		l->active = due + l->counts.in[ROW_WORK];
+		l->delayed = waiting - due;
+	}
+	return OK;
 }
 
 static void
@@ -128,7 +171,7 @@ collect(struct command *c, const struct filter *f, struct line **lines, size_t *
 				continue;
 			if (*count == cap)
 				*lines = mem_array(*lines, cap = cap != 0 ? cap * 2 : 64, sizeof **lines);
-			line_from(t, &page[i], &(*lines)[(*count)++]);
+			line_from(&page[i], &(*lines)[(*count)++]);
 		}
 		index_end(&t);
 	}
@@ -149,14 +192,17 @@ group_of(struct command *c, struct slice binding)
 								     : "default";
 }
 
-static void
-print_lines(struct command *c, const struct line *lines, size_t n, const char *none)
+static enum err
+print_lines(struct command *c, struct line *lines, size_t n, const char *none)
 {
 	static const char *const columns[] = { "binding_group", "binding", "domain",   "active",
 					       "delayed",       "in_work", "in_doubt", "held",
 					       "quarantined",   "bytes",   "next" };
 	struct answer *a = &c->answer;
+	enum err e = count_lines(c, lines, n);
 
+	if (e != OK)
+		return e;
 	answer_table(a, "queues", columns, sizeof columns / sizeof columns[0]);
 	for (size_t i = 0; i < n; i++) {
 		const struct line *l = &lines[i];
@@ -176,6 +222,7 @@ print_lines(struct command *c, const struct line *lines, size_t n, const char *n
 			answer_cell_time(a, l->wake);
 	}
 	answer_table_end(a, none);
+	return OK;
 }
 
 static enum err
@@ -219,7 +266,7 @@ mailq_finish(struct command *c)
 
 	if (e == OK && (e = collect(c, &f, &lines, &n)) == OK) {
 		answer_num(&c->answer, "queue_count", (int64_t)n);
-		print_lines(c, lines, n < f.limit ? n : f.limit, "the queue is empty");
+		e = print_lines(c, lines, n < f.limit ? n : f.limit, "the queue is empty");
 		lines_free(lines, n);
 	}
 	command_end(c, e);
@@ -248,8 +295,9 @@ threshold(struct command *c, bool delayed)
 		return command_refuse(c, ERR_SYNTAX, "the threshold must be a number");
 	if ((e = collect(c, &f, &lines, &n)) != OK)
 		return e;
+	e = count_lines(c, lines, n);
 	answer_table(&c->answer, "domains", columns, 3);
-	for (size_t i = 0; i < n; i++) {
+	for (size_t i = 0; e == OK && i < n; i++) {
 		active += lines[i].active;
 		waiting += lines[i].delayed;
 		if ((delayed ? lines[i].delayed : lines[i].active) <= least)
@@ -262,7 +310,7 @@ threshold(struct command *c, bool delayed)
 	answer_num(&c->answer, "total_active", (int64_t)active);
 	answer_num(&c->answer, "total_delayed", (int64_t)waiting);
 	lines_free(lines, n);
-	return OK;
+	return e;
 }
 
 static void
@@ -302,7 +350,7 @@ domain_finish(struct command *c)
 	f.domains[0] = c->words[0];
 	answer_str(&c->answer, "domain", c->words[0]);
 	if ((e = collect(c, &f, &lines, &n)) == OK) {
-		print_lines(c, lines, n, "no mail is queued for this domain");
+		e = print_lines(c, lines, n, "no mail is queued for this domain");
 		lines_free(lines, n);
 		if (c->reply.n != 0)
 			answer_str(&c->answer, "workers", slice_bytes(&c->reply));
