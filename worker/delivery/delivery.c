@@ -239,6 +239,7 @@ delivery_new(const struct delivery_env *env)
 	d->slot = env->area == NULL ? NULL : shm_slot(env->area, env->slot);
 	TAILQ_INIT(&d->queues);
 	TAILQ_INIT(&d->jobs);
+	RB_INIT(&d->ways);
 	owner_set_ops(env->owner, &ops, d);
 	return d;
 }

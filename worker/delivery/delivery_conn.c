@@ -39,9 +39,11 @@ set_idle(struct dconn *c, bool idle)
 	if (idle) {
 		TAILQ_INSERT_HEAD(&c->q->idle, c, idle_link);
 		c->q->nidle++;
+		way_rest(c);
 	} else {
 		TAILQ_REMOVE(&c->q->idle, c, idle_link);
 		c->q->nidle--;
+		way_wake(c);
 	}
 }
 
@@ -250,30 +252,65 @@ local_address(const struct dconn *c, const struct conf_view *v, struct sockaddr_
 	return local->ss_family == 0 || local->ss_family == c->hops[c->hop].address.ss_family;
 }
 
+/* A connection of another queue, at rest, becomes this one: it stands, so the host works. */
+static void
+take_over(struct dconn *c, struct dconn *from)
+{
+	c->client = from->client;
+	from->client = NULL;
+	smtp_client_set_arg(c->client, c);
+	dconn_free(from);
+	on_idle(c);
+}
+
 static bool
-begin(struct dconn *c)
+connect_to(struct dconn *c, const struct way_what *what)
 {
 	struct delivery *d = c->q->d;
-	const struct conf_view *v = delivery_view(d, c->q);
-	struct sockaddr_storage local;
-	char ehlo[DNS_NAME_MAX];
 	struct smtp_client_conf conf = {
 		.loop = d->env.loop,
-		.remote = (const struct sockaddr *)&c->hops[c->hop].address,
-		.ehlo = ehlo,
-		.timeouts = timeouts(v),
+		.local = what->local->ss_family == 0 ? NULL : (const struct sockaddr *)what->local,
+		.remote = (const struct sockaddr *)what->remote,
+		.ehlo = what->ehlo,
+		.timeouts = what->timeouts,
 		.ops = &client_ops,
 		.arg = c,
 	};
+
+	c->client = smtp_client_new(&conf);
+	if (c->client == NULL)
+		return false;
+	delivery_count(d, CELL_SESSIONS_OUT, 1);
+	delivery_count(d, CELL_CONNECTIONS_OUT, 1);
+	return true;
+}
+
+/* To the present host: by a connection that stands already, or by a new one. */
+static bool
+begin(struct dconn *c)
+{
+	const struct conf_view *v = delivery_view(c->q->d, c->q);
+	struct sockaddr_storage local;
+	char ehlo[DNS_NAME_MAX];
+	struct way_what what = { .binding = c->q->binding,
+				 .local = &local,
+				 .remote = &c->hops[c->hop].address,
+				 .ehlo = ehlo,
+				 .timeouts = timeouts(v) };
+	struct dconn *rested;
 
 	host_text(&c->hops[c->hop].address, true, c->remote);
 	host_text(&c->hops[c->hop].address, false, c->ip);
 	if (!local_address(c, v, &local))
 		return false;
-	conf.local = local.ss_family == 0 ? NULL : (const struct sockaddr *)&local;
 	ehlo_name(c, v, ehlo);
-	c->client = smtp_client_new(&conf);
-	return c->client != NULL;
+	way_leave(c->q->d, &c->way);
+	c->way = way_enter(c->q->d, &what);
+	rested = way_rested(c->way);
+	if (rested == NULL)
+		return connect_to(c, &what);
+	take_over(c, rested);
+	return true;
 }
 
 /* From c->hop on: the first host that is not avoided. */
@@ -292,11 +329,8 @@ try_next(struct dconn *c)
 			continue;
 		}
 		c->tried++;
-		if (begin(c)) {
-			delivery_count(d, CELL_SESSIONS_OUT, 1);
-			delivery_count(d, CELL_CONNECTIONS_OUT, 1);
+		if (begin(c))
 			return;
-		}
 		keep_failure(c, SMTP_NOT_CONNECTED, SLICE(TEXT_NO_CONNECTION));
 		log_errno(LOG_LVL_DEBUG, "delivery", "connect %s", c->remote);
 		c->refused_only = false;
@@ -433,6 +467,7 @@ dconn_free(struct dconn *c)
 	d->nconns--;
 	if (d->env.limits != NULL)
 		limit_give(d->env.limits, d->env.slot, q->permit);
+	way_leave(d, &c->way);
 	bytes_fini(&c->failure);
 	free(c->hops);
 	free(c);

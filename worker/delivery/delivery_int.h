@@ -1,11 +1,12 @@
 /* delivery_int.h - what the files of delivery share
  * delivery.c: the worker's object and the owner's questions. delivery_queue.c: a queue at work: how many messages are
- * taken, how many connections opened. delivery_conn.c: one connection, from route to QUIT. delivery_job.c: one message
- * from take to outcome. delivery_outcome.c: what an answer means, and the record of it. delivery_bounce.c: the notice.
+ * taken, how many connections opened. delivery_conn.c: one connection, from route to QUIT. delivery_way.c: which queues
+ * a connection at rest can serve. delivery_job.c: one message from take to outcome. delivery_outcome.c: what an answer means, and the record of it. delivery_bounce.c: the notice.
  * delivery_log.c: log lines and counters. */
 #ifndef WORKER_DELIVERY_DELIVERY_INT_H
 #define WORKER_DELIVERY_DELIVERY_INT_H
 
+#include <bsd/sys/tree.h>
 #include <sys/queue.h>
 
 #include "policy/conf/conf.h"
@@ -34,6 +35,8 @@ enum {
 
 struct job;
 struct dconn;
+struct way;
+RB_HEAD(ways, way);
 
 struct dqueue {
 	struct delivery *d;
@@ -60,6 +63,7 @@ struct dconn {
 	struct dqueue *q;
 	struct route_search *search;
 	struct smtp_client *client;
+	struct way *way; /* of the client; NULL before there is one */
 	struct job *job;
 	msgid_t id;
 	unsigned nhops, hop;
@@ -70,7 +74,7 @@ struct dconn {
 	char ip[HOST_TEXT];     /* without */
 	struct bytes failure;   /* of the last host: code and text */
 	enum smtp_stage failure_stage;
-	TAILQ_ENTRY(dconn) link, idle_link;
+	TAILQ_ENTRY(dconn) link, idle_link, way_link;
 };
 
 /* A piece of a body on its way from a file. While busy the reading thread uses it, so it outlives its job then. */
@@ -146,6 +150,7 @@ struct delivery {
 	struct shm_slot *slot; /* NULL in tests */
 	TAILQ_HEAD(, dqueue) queues;
 	TAILQ_HEAD(, job) jobs;
+	struct ways ways;
 	unsigned njobs, nconns, resolving;
 	uint64_t bytes;
 	bool draining, full, drained_told;
@@ -186,6 +191,24 @@ void dconn_free(struct dconn *c);
 /* It is idle, or will be: gives it the next job, or lets it idle. */
 void dconn_serve(struct dconn *c);
 void dconn_describe(const struct dconn *c, struct bytes *out);
+
+/* delivery_way.c */
+/* All that makes one connection as good as another, but for its queue. */
+struct way_what {
+	struct slice binding;
+	const struct sockaddr_storage *local; /* family 0: any */
+	const struct sockaddr_storage *remote;
+	const char *ehlo;
+	struct smtp_timeouts timeouts;
+};
+/* Found or made. way_leave gives it back; what nobody goes is forgotten. */
+struct way *way_enter(struct delivery *d, const struct way_what *what);
+void way_leave(struct delivery *d, struct way **w);
+/* A connection begins, or ends, to be at rest on it. */
+void way_rest(struct dconn *c);
+void way_wake(struct dconn *c);
+/* One at rest, the latest used; NULL: there is none. */
+struct dconn *way_rested(struct way *w);
 
 /* delivery_job.c */
 struct job *job_new(struct dqueue *q, struct owner_msg *m);

@@ -394,6 +394,13 @@ refusal(const struct smtp_client *c, const struct smtp_mail *m, int *code)
 }
 
 void
+smtp_client_set_arg(struct smtp_client *c, void *arg)
+{
+	require_that(smtp_client_is_idle(c), "smtp");
+	c->arg = arg;
+}
+
+void
 smtp_client_send(struct smtp_client *c, const struct smtp_mail *mail)
 {
 	const char *no;

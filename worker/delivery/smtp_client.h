@@ -113,6 +113,8 @@ struct smtp_client *smtp_client_new(const struct smtp_client_conf *conf);
 /* Closes at once; a transaction under way gets no result. Clears the caller's pointer; NULL inside is fine. */
 void smtp_client_free(struct smtp_client **c);
 
+/* The ops get this arg from now on. Only when idle, and its owner has been told so. */
+void smtp_client_set_arg(struct smtp_client *c, void *arg);
 /* Only when idle. */
 void smtp_client_send(struct smtp_client *c, const struct smtp_mail *mail);
 /* The next bytes of the message, as they are (dots are doubled here); `last` with the final ones. Copies. Only as an

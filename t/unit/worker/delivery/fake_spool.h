@@ -13,7 +13,7 @@
 #include "spool/spool_owner.h"
 #include "worker/net/loop.h"
 
-enum { FAKE_MSGS = 256 };
+enum { FAKE_MSGS = 256, FAKE_QUEUES = 4 };
 
 struct spool_proof {
 	struct place place;
@@ -82,7 +82,7 @@ struct spool {
 	struct ev_later later;
 	struct fake_msg msgs[FAKE_MSGS];
 	size_t n;
-	struct owner_queue queue;
+	struct owner_queue queues[FAKE_QUEUES]; /* the first is the one that most tests have */
 	const struct owner_ops *ops;
 	struct owner_ops ops_copy;
 	void *ops_arg;
@@ -108,11 +108,12 @@ fake_find(struct spool *sp, msgid_t id)
 }
 
 static inline struct fake_msg *
-fake_add(struct spool *sp, const char *sender, const char *rcpt)
+fake_add_to(struct owner_queue *q, const char *sender, const char *rcpt)
 {
+	struct spool *sp = q->sp;
 	struct fake_msg *f = &sp->msgs[sp->n++];
 
-	f->m = (struct owner_msg){ .id = sp->n, .place = { 1, (uint32_t)sp->n * 64 }, .queue = &sp->queue };
+	f->m = (struct owner_msg){ .id = sp->n, .place = { 1, (uint32_t)sp->n * 64 }, .queue = q };
 	f->message = (struct spool_message){ .id = f->m.id,
 					     .batch = 7,
 					     .received_at = clock_real(),
@@ -120,14 +121,20 @@ fake_add(struct spool *sp, const char *sender, const char *rcpt)
 					     .protocol = PROTOCOL_ESMTP,
 					     .sender = slice_str(sender),
 					     .rcpt = slice_str(rcpt),
-					     .binding = sp->queue.binding,
-					     .domain = sp->queue.domain,
+					     .binding = q->binding,
+					     .domain = q->domain,
 					     .size = 20 };
 	f->header = mem_strdup("Subject: test\r\n");
 	f->body = mem_strdup("\r\nhello\r\n");
 	f->body_fd = -1;
-	sp->queue.shown = false;
+	q->shown = false;
 	return f;
+}
+
+static inline struct fake_msg *
+fake_add(struct spool *sp, const char *sender, const char *rcpt)
+{
+	return fake_add_to(&sp->queues[0], sender, rcpt);
 }
 
 /* ---- spool.h ---- */
@@ -394,7 +401,7 @@ owner_queue_ready(const struct owner_queue *q)
 	size_t n = 0;
 
 	for (size_t i = 0; i < q->sp->n; i++)
-		n += fake_ready(&q->sp->msgs[i]);
+		n += q->sp->msgs[i].m.queue == q && fake_ready(&q->sp->msgs[i]);
 	return n;
 }
 
@@ -406,7 +413,7 @@ owner_take(struct owner_queue *q, size_t max, struct owner_msg **out)
 	for (size_t i = 0; i < q->sp->n && n < max; i++) {
 		struct fake_msg *f = &q->sp->msgs[i];
 
-		if (!fake_ready(f))
+		if (f->m.queue != q || !fake_ready(f))
 			continue;
 		f->taken = true;
 		out[n++] = &f->m;
@@ -504,18 +511,22 @@ owner_wait(struct owner_queue *q, usec_t until)
 void
 owner_room(struct spool_owner *o)
 {
-	((struct spool *)o)->queue.shown = false;
+	for (int i = 0; i < FAKE_QUEUES; i++)
+		((struct spool *)o)->queues[i].shown = false;
 }
 
 /* What the real owner does at the end of a turn. */
 static inline void
 fake_show(struct spool *sp)
 {
-	if (sp->ops == NULL || sp->queue.shown || clock_mono() < sp->queue.wait_until ||
-	    owner_queue_ready(&sp->queue) == 0)
-		return;
-	sp->queue.shown = true;
-	sp->ops->queue_ready(sp->ops_arg, &sp->queue);
+	for (int i = 0; i < FAKE_QUEUES && sp->ops != NULL; i++) {
+		struct owner_queue *q = &sp->queues[i];
+
+		if (q->sp == NULL || q->shown || clock_mono() < q->wait_until || owner_queue_ready(q) == 0)
+			continue;
+		q->shown = true;
+		sp->ops->queue_ready(sp->ops_arg, q);
+	}
 }
 
 static inline void

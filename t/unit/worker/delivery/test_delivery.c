@@ -278,7 +278,8 @@ world_open_own(struct world *w, const char *conf, const struct sockaddr_storage 
 	loop_io_add(w->loop, &w->far.io, w->far.fd, EPOLLIN, far_on_accept, &w->far);
 	w->sp = fake_spool = mem_zalloc(sizeof(*w->sp));
 	w->sp->loop = w->loop;
-	w->sp->queue = (struct owner_queue){ .sp = w->sp, .binding = SLICE("default"), .domain = SLICE("far.example") };
+	w->sp->queues[0] =
+		(struct owner_queue){ .sp = w->sp, .binding = SLICE("default"), .domain = SLICE("far.example") };
 	w->conf = load(conf, w->far.port, w->dead_port);
 	resolver_conf_parse(SLICE(""), &rc);
 	w->resolver = resolver_new(w->loop, &rc);
@@ -832,6 +833,118 @@ it_can_end_at_any_moment(void **state)
 	}
 }
 
+/* ---- queues that go the same way */
+
+static struct owner_queue *
+more_queue(struct world *w, int n, const char *binding, const char *domain)
+{
+	w->sp->queues[n] =
+		(struct owner_queue){ .sp = w->sp, .binding = slice_str(binding), .domain = slice_str(domain) };
+	return &w->sp->queues[n];
+}
+
+static uint32_t
+held(const struct world *w, const struct owner_queue *q)
+{
+	return limit_count(shm_area_limits(w->area), limit_key("binding_domain", q->binding, q->domain));
+}
+
+static void
+queues_share_a_connection_to_one_host(void **state)
+{
+	struct world w;
+	const struct fake_msg *m;
+
+	(void)state;
+	world_open(&w, GATEWAY);
+	(void)more_queue(&w, 1, "default", "b.example");
+	(void)more_queue(&w, 2, "default", "c.example");
+	for (int i = 0; i < 12; i++) {
+		m = fake_add_to(&w.sp->queues[i % 3], "a@x", "ok@far.example");
+		world_run(&w, 2);
+		assert_int_equal(m->kind, OUTCOME_DELIVERED);
+		assert_int_equal(m->attempts, 1);
+		/* Whoever has it answers for it, alone. */
+		for (int q = 0; q < 3; q++)
+			assert_int_equal(held(&w, &w.sp->queues[q]), q == i % 3);
+	}
+	assert_int_equal(w.far.accepted, 1);
+	assert_int_equal(w.far.most_a_session, 12);
+	world_close(&w);
+}
+
+static void
+what_differs_is_not_shared(void **state)
+{
+	struct world w;
+
+	(void)state;
+	world_open(&w, GATEWAY "Binding \"other\" { }\n"
+			       "Domain \"name.example\" { ehlo_hostname = \"another.example\" }\n"
+			       "Domain \"time.example\" { body_timeout = 7 }\n");
+	(void)more_queue(&w, 1, "other", "far.example");
+	(void)more_queue(&w, 2, "default", "name.example");
+	(void)more_queue(&w, 3, "default", "time.example");
+	for (int i = 0; i < 8; i++) {
+		const struct fake_msg *m = fake_add_to(&w.sp->queues[i % 4], "a@x", "ok@far.example");
+
+		world_run(&w, 2);
+		assert_int_equal(m->kind, OUTCOME_DELIVERED);
+	}
+	assert_int_equal(w.far.accepted, 4);
+	assert_int_equal(w.far.most_a_session, 2);
+	world_close(&w);
+}
+
+/* It has gone while it rested: nobody's try. */
+static void
+a_connection_taken_over_may_be_gone(void **state)
+{
+	struct world w;
+	struct owner_queue *b;
+	const struct fake_msg *m;
+
+	(void)state;
+	world_open(&w, GATEWAY);
+	b = more_queue(&w, 1, "default", "b.example");
+	fake_add(w.sp, "a@x", "ok@far.example");
+	world_run(&w, 2);
+	m = fake_add_to(b, "a@x", "ok@far.example");
+	turn(&w);
+	far_end(&w.far.sessions[0]);
+	world_run(&w, 2);
+	assert_int_equal(m->kind, OUTCOME_DELIVERED);
+	assert_int_equal(m->attempts, 1);
+	assert_int_equal(m->n, 1);
+	assert_int_equal(w.far.accepted, 2);
+	world_close(&w);
+}
+
+/* A connection at rest is no way around a queue's limit; one that is full of work is nobody's to take. */
+static void
+a_limit_holds_for_what_is_taken_over(void **state)
+{
+	struct world w;
+	struct owner_queue *b;
+
+	(void)state;
+	world_open(&w, GATEWAY "Domain \"b.example\" { max_outbound_connections = 1 }\n");
+	b = more_queue(&w, 1, "default", "b.example");
+	for (int i = 0; i < 6; i++)
+		fake_add(w.sp, "a@x", "ok@far.example");
+	world_run(&w, 2);
+	assert_true(w.far.accepted > 1);
+	for (int i = 0; i < 30; i++)
+		fake_add_to(b, "a@x", "ok@far.example");
+	for (int i = 0; i < TURNS_MAX && !all_done(&w); i++) {
+		turn(&w);
+		assert_true(held(&w, b) <= 1);
+	}
+	assert_true(all_done(&w));
+	assert_int_equal(w.far.messages, 36);
+	world_close(&w);
+}
+
 static void
 quiet(void *arg, enum log_level level, const char *line, size_t n)
 {
@@ -862,6 +975,10 @@ main(void)
 		cmocka_unit_test(the_rate_is_kept),
 		cmocka_unit_test(a_drain_finishes_what_is_in_work),
 		cmocka_unit_test(it_can_end_at_any_moment),
+		cmocka_unit_test(queues_share_a_connection_to_one_host),
+		cmocka_unit_test(what_differs_is_not_shared),
+		cmocka_unit_test(a_connection_taken_over_may_be_gone),
+		cmocka_unit_test(a_limit_holds_for_what_is_taken_over),
 	};
 
 	log_set_sink(quiet, NULL);
