@@ -34,6 +34,7 @@ struct stream {
 	struct ev_io io;
 	struct ev_later later; /* flushes, announces again, frees */
 	struct ev_timer linger;
+	size_t at_most;  /* bytes a read */
 	struct slice in; /* unconsumed: in the shared buffer while its callback runs, else in kept */
 	struct bytes kept;
 	struct outq out;
@@ -78,6 +79,7 @@ stream_make(struct loop *l, int fd, bool connecting, stream_fn *fn, void *arg)
 	s->fn = fn;
 	s->arg = arg;
 	s->connecting = connecting;
+	s->at_most = READ_BYTES;
 	outq_init(&s->out);
 	/* We gather output ourselves, one write a turn; waiting for acknowledgements would only add delay. Fails on
 	 * sockets that are not TCP, which is fine. */
@@ -286,12 +288,12 @@ read_place(struct stream *s, size_t *room)
 {
 	keep_rest(s);
 	if (s->kept.p != NULL) {
-		*room = READ_BYTES / 4;
+		*room = s->at_most < READ_BYTES / 4 ? s->at_most : READ_BYTES / 4;
 		(void)bytes_room(&s->kept, *room);
 		s->in = slice_bytes(&s->kept);
 		return s->kept.p + s->kept.n;
 	}
-	*room = READ_BYTES;
+	*room = s->at_most;
 	if (shared_buffer == NULL)
 		shared_buffer = mem_alloc(READ_BYTES);
 	return shared_buffer;
@@ -334,6 +336,13 @@ stream_hold_reading(struct stream *s, bool hold)
 		loop_later(s->loop, &s->later, stream_on_later, s);
 	}
 	watch(s);
+}
+
+void
+stream_read_at_most(struct stream *s, size_t n)
+{
+	require_that(n > 0, "net");
+	s->at_most = n < READ_BYTES ? n : READ_BYTES;
 }
 
 bool

@@ -47,6 +47,9 @@ struct stream *stream_connect(struct loop *l, const struct sockaddr *local, cons
 struct slice stream_in(const struct stream *s);
 /* n must not exceed stream_in's. */
 void stream_consume(struct stream *s, size_t n);
+/* Reads at most so many bytes at a time (64 KiB unless told otherwise; 1 at least): what one turn gives this peer, and
+ * what an owner that stops consuming has to keep. */
+void stream_read_at_most(struct stream *s, size_t n);
 /* true: no STREAM_READABLE (nor EOF) until false again; bytes stay where they are and the peer feels it. On false
  * unconsumed bytes are announced again. */
 void stream_hold_reading(struct stream *s, bool hold);

@@ -12,8 +12,10 @@ enum {
 	COMMAND_SECONDS = 300, /* from the first byte of a line to its CRLF (RFC 5321 4.5.3.2.7) */
 	CONTENT_SECONDS = 600, /* for content, and one second more for each CONTENT_RATE bytes of it */
 	CONTENT_RATE = 1024,
-	OUTPUT_HIGH = 64 * 1024, /* a peer that does not read its replies is not read either */
-	SENT_MAX = 32,           /* transactions of one session that wait for the spool */
+	OUTPUT_HIGH = 4096,    /* a peer that does not read its replies is not read either */
+	COMMAND_BYTES = 512,   /* read at a time while commands come: what one session gets done before the next one */
+	CONTENT_BYTES = 65536, /* and while content comes */
+	SENT_MAX = 32,         /* transactions of one session that wait for the spool */
 };
 
 static void esmtp_on_event(struct stream *stream, enum stream_event ev, void *arg);
@@ -363,6 +365,7 @@ read_input(struct esmtp *s)
 		esmtp_bye(s, "4.3.2 Service is shutting down");
 		return;
 	}
+	stream_read_at_most(s->stream, s->state == ES_BODY ? CONTENT_BYTES : COMMAND_BYTES);
 	stream_hold_reading(s->stream, !may_read(s));
 	/* All that the peer will ever send is used, and all answers that it may wait for are given. */
 	if (s->ended && may_read(s) && STAILQ_EMPTY(&s->cmds)) {
