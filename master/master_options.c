@@ -80,6 +80,16 @@ static const struct opt_row rows[] = {
 	  .max = INT64_MAX,
 	  .scopes = IN_GLOBAL,
 	  .help = "With less free space on the disk of the spool new mail is answered 452." },
+	{ .id = OPT_INDEX_LAG_MAX,
+	  .name = "index_lag_max",
+	  .type = OPT_BYTES,
+	  .def = "268435456",
+	  .min = MIB,
+	  .max = 64 * GIB,
+	  .scopes = IN_GLOBAL,
+	  .help = "With more bytes of journal that the index does not know yet new mail is answered 452. It bounds "
+		  "what a "
+		  "start has to read." },
 	{ .id = OPT_USER,
 	  .name = "user",
 	  .check = conf_word_name,

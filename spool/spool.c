@@ -15,11 +15,26 @@
 
 /* ---------------------------------------------------------------- the watch, on the reading thread */
 
+/* How much of the journals the index does not know: what the keeper said last, and all that was written since then, for
+ * a keeper that is stopped, stuck or gone says nothing new. */
+static int64_t
+tail_bytes(struct spool *sp)
+{
+	int64_t seen = shm_total(sp->conf.area, CELL_TAIL_SEEN);
+	int64_t written = shm_total(sp->conf.area, CELL_JOURNAL_BYTES);
+
+	if (seen != 0) {
+		sp->tail_seen = seen;
+		sp->tail_known = shm_total(sp->conf.area, CELL_TAIL_BYTES);
+	}
+	return sp->tail_known + written - sp->tail_seen;
+}
+
 static void
 tail_tick(struct spool *sp)
 {
 	bool was = atomic_load(&sp->tail_long);
-	bool now = sp->conf.tail_max != 0 && shm_total(sp->conf.area, CELL_TAIL_BYTES) > (int64_t)sp->conf.tail_max;
+	bool now = sp->conf.tail_max != 0 && tail_bytes(sp) > (int64_t)sp->conf.tail_max;
 
 	if (was == now)
 		return;
@@ -124,6 +139,7 @@ spool_open(const struct spool_conf *conf, enum err *why)
 		*why = ERR_IO;
 		return NULL;
 	}
+	sp->tail_seen = shm_total(conf->area, CELL_JOURNAL_BYTES);
 	e = dir_open(sp);
 	if (e == OK)
 		e = seeds_find(sp);

@@ -88,7 +88,7 @@ enum err spool_submit(struct spool_txn *txn, spool_done *done, void *arg);
 struct place proof_place(const struct spool_proof *proof);
 
 /* A body as it arrives, to a segment of its own by the reading thread. */
-enum { BODY_PENDING_MAX = 1 << 20 };
+enum { BODY_PENDING_MAX = 256 << 10 };
 
 /* room(arg) is called when bytes may be appended again after ERR_AGAIN. */
 struct spool_body *spool_body_new(struct spool *sp, void (*room)(void *arg), void *arg);

@@ -7,7 +7,7 @@
 #define SPOOL_SPOOL_BODY_H
 
 enum {
-	BODY_CHUNK = 256 << 10,   /* written at a time */
+	BODY_CHUNK = 64 << 10,    /* written at a time */
 	BODY_RESUME = BODY_CHUNK, /* pending bytes below which more may come */
 };
 

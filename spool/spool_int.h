@@ -25,8 +25,9 @@ struct spool {
 	struct journal *journal;
 	struct fd_cache fds;
 	struct txn_list unused;
-	unsigned in_flight; /* records whose done was not yet called */
-	unsigned cold_owed; /* jobs whose end on the loop is still to come */
+	unsigned in_flight;            /* records whose done was not yet called */
+	unsigned cold_owed;            /* jobs whose end on the loop is still to come */
+	int64_t tail_known, tail_seen; /* the keeper's last word: bytes it lags, of so many written. Reading thread */
 	_Atomic bool tail_long;
 };
 

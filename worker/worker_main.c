@@ -105,7 +105,7 @@ open_spool(struct worker *w)
 				   .segment_size = (uint64_t)conf_int(v, OPT_SEGMENT_SIZE),
 				   .free_min = (uint64_t)conf_int(v, OPT_SPOOL_FREE_MIN),
 				   .reserve = UINT64_C(8) << 20,
-				   .tail_max = UINT64_C(256) << 20 };
+				   .tail_max = (uint64_t)conf_int(v, OPT_INDEX_LAG_MAX) };
 	enum err why = OK;
 
 	read_floors(w, &conf);

@@ -15,6 +15,7 @@ enum opt_id {
 	OPT_INDEX_SIZE,
 	OPT_DRAIN_TIMEOUT,
 	OPT_SPOOL_FREE_MIN,
+	OPT_INDEX_LAG_MAX,
 	OPT_USER,
 	OPT_GROUP,
 	OPT_CHROOT,
@@ -47,6 +48,7 @@ enum opt_id {
 	OPT_CONTEXT,
 	OPT_PATHWAY,
 	OPT_MAX_RECEIVED_HEADERS,
+	OPT_MAX_CONTENT_MEMORY,
 	/* mail going out: worker/delivery/delivery_options.c */
 	OPT_IN_DOUBT,
 	OPT_GATEWAY,

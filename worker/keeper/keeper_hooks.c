@@ -129,6 +129,7 @@ tail(void *arg, uint64_t bytes, int64_t messages)
 	struct keeper_role_state *r = arg;
 	struct shm_slot *s = shm_slot(r->env->area, r->env->slot);
 
+	slot_set(s, CELL_TAIL_SEEN, shm_total(r->env->area, CELL_JOURNAL_BYTES));
 	slot_set(s, CELL_TAIL_BYTES, (int64_t)bytes);
 	slot_set(s, CELL_TAIL_MESSAGES, messages);
 }

@@ -2,7 +2,7 @@
  * stays in memory; a message that is all header for longer than HEADER_MAX has the rest of it in its body. */
 #include "shm/base/log.h"
 #include "spool/format/header.h"
-#include "spool/spool_record.h"
+#include "spool/spool.h"
 #include "worker/reception/esmtp_int.h"
 #include "worker/reception/reception_options.h"
 
@@ -68,6 +68,19 @@ store_append(struct esmtp *s, struct slice bytes)
 	b->large_size += bytes.n;
 }
 
+static void
+hold(struct esmtp *s, int64_t n)
+{
+	s->txn->held += n;
+	reception_hold(s->r, n);
+}
+
+void
+esmtp_body_let_go(struct esmtp *s)
+{
+	hold(s, -s->txn->held);
+}
+
 /* Too much for memory: the header stays, the rest goes to the store. */
 static void
 begin_streaming(struct esmtp *s)
@@ -81,6 +94,7 @@ begin_streaming(struct esmtp *s)
 		return;
 	if (ended && b->data.n - header <= INLINE_MAX)
 		return;
+	hold(s, BODY_PENDING_MAX);
 	b->header = header;
 	b->large = store->body_new(store->arg, on_room, s);
 	if (b->large == NULL)
@@ -98,8 +112,13 @@ esmtp_body_add(struct esmtp *s, struct slice bytes)
 	b->size += bytes.n;
 	if (b->size > (uint64_t)(max > 0 ? max : SIZE_HARD_MAX))
 		b->too_big = true;
+	if (!b->too_big && b->large == NULL && b->failed == OK && !reception_room(s->r)) {
+		b->failed = ERR_FULL;
+		b->no_room = true;
+	}
 	if (b->too_big || b->failed != OK) {
 		esmtp_body_fini(s->r->env.store, b);
+		esmtp_body_let_go(s);
 		return;
 	}
 	look_at(b, bytes);
@@ -108,6 +127,7 @@ esmtp_body_add(struct esmtp *s, struct slice bytes)
 		return;
 	}
 	bytes_add_slice(&b->data, bytes);
+	hold(s, (int64_t)bytes.n);
 	if (b->data.n > INLINE_MAX)
 		begin_streaming(s);
 }

@@ -11,9 +11,12 @@ esmtp_check_data(struct esmtp_cmd *c, struct slice args)
 	struct esmtp *s = c->s;
 
 	(void)args;
-	if (s->r->env.store->accepting(s->r->env.store->arg))
+	if (!s->r->env.store->accepting(s->r->env.store->arg))
+		esmtp_reply(c, 452, "4.3.1 Insufficient system storage");
+	else if (!reception_room(s->r))
+		esmtp_reply(c, 452, ESMTP_NO_MEMORY);
+	else
 		return true;
-	esmtp_reply(c, 452, "4.3.1 Insufficient system storage");
 	return false;
 }
 

@@ -90,6 +90,7 @@ struct esmtp_body {
 	uint64_t large_size; /* of them, streamed */
 	enum err failed;     /* the store has failed: the rest is passed over */
 	bool too_big, waiting, eightbit, nul;
+	bool no_room; /* failed: max_content_memory */
 };
 
 /* Questions between the final dot and the spool, in this order. */
@@ -115,6 +116,7 @@ struct esmtp_txn {
 	size_t n, cap;
 	uint32_t tried; /* RCPT commands, refused ones too */
 	struct esmtp_body body;
+	int64_t held; /* bytes of content that reception_hold was told of */
 	enum esmtp_stage stage;
 	size_t at;             /* recipient that the stage is at */
 	bool kept;             /* one recipient at least has passed */
@@ -210,6 +212,9 @@ void esmtp_run_ehlo(struct esmtp_cmd *c, struct slice args);
 void esmtp_run_helo(struct esmtp_cmd *c, struct slice args);
 extern const struct policy_view_ops esmtp_view_ops;
 
+/* Text behind 452 when max_content_memory is reached. */
+#define ESMTP_NO_MEMORY "4.3.1 Too much mail in memory, try again later"
+
 /* esmtp_mail.c, esmtp_rcpt.c, esmtp_data.c */
 void esmtp_run_mail(struct esmtp_cmd *c, struct slice args);
 void esmtp_run_rcpt(struct esmtp_cmd *c, struct slice args);
@@ -229,6 +234,8 @@ void esmtp_txn_drop(struct esmtp *s);
 /* esmtp_body.c */
 /* Content, without the dots; too much of it, or a store that fails, is remembered and said behind the final dot. */
 void esmtp_body_add(struct esmtp *s, struct slice bytes);
+/* The transaction's content is not in memory any more, as far as reception_hold knows. */
+void esmtp_body_let_go(struct esmtp *s);
 void esmtp_body_fini(const struct reception_store *store, struct esmtp_body *b);
 
 /* esmtp_judge.c: from the final dot to the reply, or to the door of the spool. */

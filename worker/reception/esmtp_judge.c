@@ -227,6 +227,8 @@ esmtp_judge(struct esmtp *s)
 
 	if (b->too_big) {
 		esmtp_judge_reply(s, 552, SLICE("5.3.4 message size limit exceeded"));
+	} else if (b->no_room) {
+		esmtp_judge_reply(s, 452, SLICE(ESMTP_NO_MEMORY));
 	} else if (b->failed != OK) {
 		large_is_written(s, b->failed, -1, 0);
 	} else if (esmtp_loops(s)) {

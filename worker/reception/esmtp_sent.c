@@ -17,6 +17,7 @@ struct esmtp_sent {
 	struct slice own_text;
 	uint64_t *sizes; /* of each item */
 	uint64_t id;
+	int64_t held; /* content, until it is on disk */
 };
 
 /* One pack of a dictionary, and whose it was: siblings share dictionaries, so they share packs. */
@@ -251,6 +252,7 @@ on_synced(void *arg, enum err e, const struct spool_proof *proof)
 		count(sent);
 	answer(sent, e, proof);
 	r->in_flight--;
+	reception_hold(r, -sent->held);
 	arena_free(&arena);
 	reception_check_drained(r);
 }
@@ -282,6 +284,7 @@ esmtp_send_to_spool(struct esmtp *s)
 	s->accepted++;
 	/* The arena moves to what was sent; the rest of the transaction ends here. */
 	sent->arena = t->arena;
+	sent->held = t->held;
 	t->moved = true;
 	esmtp_txn_drop(s);
 	esmtp_enter(s, ES_READY);

@@ -47,6 +47,8 @@ esmtp_txn_drop(struct esmtp *s)
 
 	if (t == NULL)
 		return;
+	if (!t->moved)
+		esmtp_body_let_go(s);
 	s->txn = NULL;
 	for (size_t i = 0; i < t->n; i++)
 		policy_msg_free(&t->rcpts[i].clone);

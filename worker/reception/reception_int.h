@@ -36,6 +36,7 @@ struct reception {
 	TAILQ_HEAD(, esmtp) sessions;
 	size_t nsessions, max_sessions;
 	size_t in_flight;               /* transactions at the spool, with or without a session */
+	int64_t content;                /* bytes of content in memory, see reception_memory.c */
 	STAILQ_HEAD(, esmtp_cmd) spare; /* commands to be used again */
 	size_t nspare;
 	usec_t told_at; /* of the last line about accept failing: one a minute */
@@ -44,6 +45,12 @@ struct reception {
 /* reception_accept.c */
 void accept_start(struct reception *r);
 void accept_stop(struct reception *r);
+
+/* reception_memory.c */
+/* More content may be taken into memory. */
+bool reception_room(const struct reception *r);
+/* So many bytes of content are in memory now; negative: they are not any more. */
+void reception_hold(struct reception *r, int64_t n);
 
 /* reception.c */
 static inline void

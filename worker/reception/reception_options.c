@@ -176,6 +176,18 @@ static const struct opt_row rows[] = {
 	  .side = SIDE_RECEIVING,
 	  .live = true,
 	  .help = "Name of the Pathway stanza whose values are asked behind those of this scope." },
+	{ .id = OPT_MAX_CONTENT_MEMORY,
+	  .name = "max_content_memory",
+	  .type = OPT_BYTES,
+	  .def = "268435456",
+	  .min = 0,
+	  .max = INT64_C(1) << 40,
+	  .scopes = IN_GLOBAL,
+	  .side = SIDE_RECEIVING,
+	  .live = true,
+	  .help = "Bytes of message content that all workers together hold in memory until it is on disk; what does "
+		  "not "
+		  "fit is answered 452. 0 is unlimited." },
 	{ .id = OPT_MAX_RECEIVED_HEADERS,
 	  .name = "max_received_headers",
 	  .type = OPT_INT,

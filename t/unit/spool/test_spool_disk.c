@@ -28,6 +28,15 @@ first_tick(struct fixture *f)
 		fixture_turn(f);
 }
 
+/* Until a later tick has come to it. */
+static void
+wait_for_verdict(struct fixture *f, bool accepting)
+{
+	for (int i = 0; i < 2000 && spool_accepting(f->sp) != accepting; i++)
+		usleep(10000);
+	assert_int_equal(spool_accepting(f->sp), accepting);
+}
+
 static void
 below_the_line_only_outcomes_are_taken(void **state)
 {
@@ -58,11 +67,42 @@ a_keeper_too_far_behind_refuses_mail(void **state)
 	(void)state;
 	fixture_init(&f);
 	f.conf.tail_max = 1000;
-	slot_set(shm_slot(f.area, 9), CELL_TAIL_BYTES, 1001);
+	slot_set(shm_slot(f.area, 9), CELL_TAIL_SEEN, 1);
+	slot_set(shm_slot(f.area, 9), CELL_TAIL_BYTES, 1002);
 	fixture_open(&f);
 	first_tick(&f);
 	assert_false(spool_accepting(f.sp));
 	assert_int_equal(submit_message(&f, 1, SLICE("\r\n"), SLICE("x"), &a), ERR_FULL);
+	fixture_fini(&f);
+}
+
+/* It is stopped, then dead: its last word stands, and what is written since is added to it. */
+static void
+a_keeper_that_says_nothing_does_not_let_mail_in_for_ever(void **state)
+{
+	struct fixture f;
+	struct shm_slot *keeper, *writer;
+
+	(void)state;
+	fixture_init(&f);
+	f.conf.tail_max = 1000;
+	keeper = shm_slot(f.area, 9);
+	writer = shm_slot(f.area, 8);
+	slot_set(writer, CELL_JOURNAL_BYTES, 5000);
+	slot_set(keeper, CELL_TAIL_SEEN, 5000);
+	slot_set(keeper, CELL_TAIL_BYTES, 400);
+	fixture_open(&f);
+	first_tick(&f);
+	assert_true(spool_accepting(f.sp));
+	slot_add(writer, CELL_JOURNAL_BYTES, 601);
+	wait_for_verdict(&f, false);
+	slot_set(keeper, CELL_TAIL_SEEN, 0);
+	slot_set(keeper, CELL_TAIL_BYTES, 0);
+	first_tick(&f);
+	assert_false(spool_accepting(f.sp));
+	slot_set(keeper, CELL_TAIL_BYTES, 10);
+	slot_set(keeper, CELL_TAIL_SEEN, 5601);
+	wait_for_verdict(&f, true);
 	fixture_fini(&f);
 }
 
@@ -206,6 +246,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(below_the_line_only_outcomes_are_taken),
 		cmocka_unit_test(a_keeper_too_far_behind_refuses_mail),
+		cmocka_unit_test(a_keeper_that_says_nothing_does_not_let_mail_in_for_ever),
 		cmocka_unit_test(there_is_room),
 		cmocka_unit_test(the_reserve_is_let_go_once_and_made_again),
 		cmocka_unit_test(a_full_disk_at_the_start_is_waited_for),
