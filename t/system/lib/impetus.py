@@ -4,6 +4,7 @@ import os
 import pathlib
 import pwd
 import re
+import resource
 import shutil
 import signal
 import socket
@@ -60,11 +61,12 @@ def alive(pid):
 
 class Impetus:
     def __init__(self, folder, sink_port=None, script=None, extra="", routing=None, listener="", workers=2, env=None,
-                 config=None, build=None, expect_panic=False, as_user=None):
+                 config=None, build=None, expect_panic=False, as_user=None, files=None):
         self.dir, self.port = pathlib.Path(folder), free_port()
         self.build = pathlib.Path(build or BUILD)
         self.spool, self.logs, self.control = self.dir / "spool", self.dir / "log", self.dir / "control"
         self.env, self.proc, self.expect_panic = dict(os.environ, **(env or {})), None, expect_panic
+        self.files = files              # its limit of descriptors
         # as_user: the daemon itself is started without root's rights, as an ordinary user would.
         self.as_user = as_user if ROOT else None
         for d in (self.dir, self.spool, self.logs):
@@ -98,10 +100,16 @@ class Impetus:
         self.proc = subprocess.Popen([str(self.build / "impetusd"), "-c", str(self.conf), "-f"], cwd=self.dir,
                                      env=dict(self.env, **env), stdin=subprocess.DEVNULL, stdout=self.out,
                                      stderr=self.out, start_new_session=True,
-                                     preexec_fn=run_as(self.as_user) if self.as_user else None)
+                                     preexec_fn=self.prepare if self.as_user or self.files else None)
         if wait:
             wait_until(self.answers, 20, what="the banner; stderr: " + self.stderr()[-2000:])
         return self
+
+    def prepare(self):
+        if self.files:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (self.files, self.files))
+        if self.as_user:
+            run_as(self.as_user)
 
     def answers(self):
         if self.proc.poll() is not None:
@@ -193,11 +201,8 @@ class Impetus:
 
 
 def run_as(user):
-    """A preexec_fn that gives root away."""
+    """Gives root away."""
     pw = pwd.getpwnam(user)
-
-    def drop():
-        os.setgroups([])
-        os.setgid(pw.pw_gid)
-        os.setuid(pw.pw_uid)
-    return drop
+    os.setgroups([])
+    os.setgid(pw.pw_gid)
+    os.setuid(pw.pw_uid)
