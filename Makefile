@@ -88,6 +88,7 @@ $(foreach t,$(UNIT_SRC),$(eval $(call unit,$(t))))
 BENCH_TOOLS := $(O)/t/bench/load $(O)/t/bench/sink
 .PHONY: bench-tools
 bench-tools: $(BENCH_TOOLS)
+.PRECIOUS: $(O)/obj/t/bench/%.o
 $(O)/t/bench/load: $(O)/obj/t/bench/load_session.o $(O)/obj/t/bench/wire.o
 $(O)/t/bench/sink: $(O)/obj/t/bench/sink_session.o $(O)/obj/t/bench/wire.o
 $(O)/t/bench/%: $(O)/obj/t/bench/%.o $(foreach d,$(call below,policy/lua),$(call lib,$(d)))
@@ -135,7 +136,7 @@ crash:
 	@/usr/bin/python3 t/crash/campaign.py $(CRASH)
 bench:
 	@t/tools/need bench
-	@$(MAKE) --no-print-directory -j"$$(nproc)" all
+	@$(MAKE) --no-print-directory -j"$$(nproc)" all bench-tools build/t/bench/journal_bench build/t/bench/policy_bench
 	@/usr/bin/python3 t/bench/bench.py
 fuzz:
 	@t/tools/need ci
