@@ -81,8 +81,9 @@ what_is_to_be_tidied_does_not_hurry_a_map_that_is_not_committed(void **state)
 	kfix_init(&f);
 	first = put_message(&f, 1, 1).seg;
 	put_message(&f, 2, 2);
-	writer_sync(&f, 1);
-	writer_sync(&f, 2);
+	put_message(&f, 3, 3);
+	for (uint64_t w = 1; w <= 3; w++)
+		writer_sync(&f, w);
 	writer_die(&f, 1);
 	writer_die(&f, 2);
 	kfix_open(&f);
@@ -90,7 +91,7 @@ what_is_to_be_tidied_does_not_hurry_a_map_that_is_not_committed(void **state)
 	while (!has_file(&f, SEGFILE_TOC, first))
 		assert_int_equal(keeper_turn(f.k, now, true, &again), OK);
 	assert_true(again <= now);
-	put_message(&f, 3, 3);
+	put_message(&f, 3, 4);
 	writer_sync(&f, 3);
 	for (int i = 0; i < 10 && again <= now; i++)
 		assert_int_equal(keeper_turn(f.k, now, false, &again), OK);
