@@ -1,7 +1,5 @@
 #include "spool/spool_id.h"
 
-#include <stdio.h>
-
 enum { SEQ_BITS = 14, SLOT_BITS = 8 };
 #define EPOCH_MS INT64_C(1577836800000) /* 2020-01-01 UTC */
 #define MS_MAX   ((UINT64_C(1) << 42) - 1)
@@ -24,11 +22,28 @@ ms_at(usec_t real)
 	return (uint64_t)ms > MS_MAX ? MS_MAX : (uint64_t)ms;
 }
 
+/* The last n digits of v. */
+static char *
+digits_put(char *p, size_t n, unsigned base, uint64_t v)
+{
+	for (size_t i = n; i-- > 0; v /= base)
+		p[i] = "0123456789abcdef"[v % base];
+	return p + n;
+}
+
+/* Several times a message, in its log line, trace and reply: too often for printf. */
 void
 id_text(msgid_t id, char out[ID_TEXT])
 {
-	snprintf(out, ID_TEXT, "%02x/%02x-%05u-%08x", (unsigned)(id >> 56), (unsigned)(id >> 48 & 0xff),
-		 (unsigned)(id >> 32 & 0xffff), (unsigned)(id & 0xffffffff));
+	char *p = digits_put(out, 2, 16, id >> 56);
+
+	*p++ = '/';
+	p = digits_put(p, 2, 16, id >> 48);
+	*p++ = '-';
+	p = digits_put(p, 5, 10, id >> 32 & 0xffff);
+	*p++ = '-';
+	p = digits_put(p, 8, 16, id);
+	*p = '\0';
 }
 
 static bool

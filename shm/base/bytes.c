@@ -58,6 +58,17 @@ slice_find(struct slice s, char c)
 	return hit != NULL ? (size_t)(hit - s.p) : s.n;
 }
 
+struct slice
+decimal_text(uint64_t v, char room[DECIMAL_TEXT])
+{
+	char *p = room + DECIMAL_TEXT;
+
+	do
+		*--p = (char)('0' + v % 10);
+	while ((v /= 10) > 0);
+	return slice_of(p, (size_t)(room + DECIMAL_TEXT - p));
+}
+
 char *
 slice_dup(struct slice s)
 {
@@ -83,18 +94,16 @@ slice_u64(struct slice s, uint64_t max, uint64_t *out)
 	return true;
 }
 
-char *
-bytes_room(struct bytes *b, size_t n)
+void
+bytes_grow(struct bytes *b, size_t n)
 {
-	if (b->cap - b->n < n) {
-		size_t cap = b->cap != 0 ? b->cap : 64;
-		require_that(n < SIZE_MAX / 4 && b->n < SIZE_MAX / 4, "bytes");
-		while (cap - b->n < n)
-			cap *= 2;
-		b->p = mem_array(b->p, cap, 1);
-		b->cap = cap;
-	}
-	return b->p + b->n;
+	size_t cap = b->cap != 0 ? b->cap : 64;
+
+	require_that(n < SIZE_MAX / 4 && b->n < SIZE_MAX / 4, "bytes");
+	while (cap - b->n < n)
+		cap *= 2;
+	b->p = mem_array(b->p, cap, 1);
+	b->cap = cap;
 }
 
 void
@@ -119,27 +128,31 @@ bytes_add_str(struct bytes *b, const char *s)
 }
 
 void
-bytes_add_char(struct bytes *b, char c)
+bytes_add_decimal(struct bytes *b, uint64_t v)
 {
-	*bytes_room(b, 1) = c;
-	b->n++;
+	char room[DECIMAL_TEXT];
+
+	bytes_add_slice(b, decimal_text(v, room));
 }
 
 void
 bytes_addf(struct bytes *b, const char *fmt, ...)
 {
+	size_t room = b->cap - b->n;
 	va_list ap;
 	int w;
 
 	va_start(ap, fmt);
-	w = vsnprintf(NULL, 0, fmt, ap);
+	w = vsnprintf(room > 0 ? b->p + b->n : NULL, room, fmt, ap);
 	va_end(ap);
 	if (w <= 0)
 		return;
-	bytes_room(b, (size_t)w + 1);
-	va_start(ap, fmt);
-	vsnprintf(b->p + b->n, (size_t)w + 1, fmt, ap);
-	va_end(ap);
+	if ((size_t)w >= room) {
+		(void)bytes_room(b, (size_t)w + 1);
+		va_start(ap, fmt);
+		vsnprintf(b->p + b->n, (size_t)w + 1, fmt, ap);
+		va_end(ap);
+	}
 	b->n += (size_t)w;
 }
 

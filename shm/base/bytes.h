@@ -50,15 +50,33 @@ struct slice slice_trim(struct slice s);
 size_t slice_find(struct slice s, char c);
 /* A heap copy with a NUL at its end. */
 char *slice_dup(struct slice s);
+enum { DECIMAL_TEXT = 20 }; /* digits of the largest uint64_t */
+/* v in decimal, in `room`, without a NUL. What printf does, at a tenth of its price: for lines that every message pays. */
+struct slice decimal_text(uint64_t v, char room[DECIMAL_TEXT]);
 /* Decimal digits only, the whole of s; false when empty, other characters or above max. */
 bool slice_u64(struct slice s, uint64_t max, uint64_t *out);
 
+/* Makes room for n more bytes than there is. */
+void bytes_grow(struct bytes *b, size_t n);
 /* Room for n more bytes behind b->n; gives the place. */
-char *bytes_room(struct bytes *b, size_t n);
+static inline char *
+bytes_room(struct bytes *b, size_t n)
+{
+	if (b->cap - b->n < n)
+		bytes_grow(b, n);
+	return b->p + b->n;
+}
 void bytes_add(struct bytes *b, const void *p, size_t n);
 void bytes_add_slice(struct bytes *b, struct slice s);
 void bytes_add_str(struct bytes *b, const char *s);
-void bytes_add_char(struct bytes *b, char c);
+static inline void
+bytes_add_char(struct bytes *b, char c)
+{
+	*bytes_room(b, 1) = c;
+	b->n++;
+}
+/* In decimal. */
+void bytes_add_decimal(struct bytes *b, uint64_t v);
 void bytes_addf(struct bytes *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* Drops the first n bytes; n must not exceed b->n. */
 void bytes_drop(struct bytes *b, size_t n);

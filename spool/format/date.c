@@ -1,7 +1,25 @@
 #include "spool/format/date.h"
 
-#include <stdio.h>
+#include <string.h>
 #include <time.h>
+
+/* Two digits and what follows them. */
+static char *
+pair_put(char *p, int v, char then)
+{
+	p[0] = (char)('0' + v / 10 % 10);
+	p[1] = (char)('0' + v % 10);
+	p[2] = then;
+	return p + 3;
+}
+
+static char *
+word_put(char *p, const char word[4], char then)
+{
+	memcpy(p, word, 3);
+	p[3] = then;
+	return p + 4;
+}
 
 void
 date_text(usec_t real, char out[DATE_TEXT])
@@ -12,11 +30,19 @@ date_text(usec_t real, char out[DATE_TEXT])
 	const time_t last = 253402300799; /* 9999-12-31 23:59:59 */
 	time_t t = real < 0 ? 0 : (time_t)(real / USEC_PER_SEC);
 	struct tm tm;
+	char *p = out;
 
 	if (t > last)
 		t = last;
 	gmtime_r(&t, &tm);
-	snprintf(out, DATE_TEXT, "%s, %02u %s %04u %02u:%02u:%02u +0000", days[tm.tm_wday % 7],
-		 (unsigned)tm.tm_mday % 32, months[tm.tm_mon % 12], (unsigned)(tm.tm_year + 1900) % 10000,
-		 (unsigned)tm.tm_hour % 24, (unsigned)tm.tm_min % 60, (unsigned)tm.tm_sec % 61);
+	p = word_put(p, days[tm.tm_wday % 7], ',');
+	*p++ = ' ';
+	p = pair_put(p, tm.tm_mday, ' ');
+	p = word_put(p, months[tm.tm_mon % 12], ' ');
+	p = pair_put(p, (tm.tm_year + 1900) / 100, ' ') - 1;
+	p = pair_put(p, (tm.tm_year + 1900) % 100, ' ');
+	p = pair_put(p, tm.tm_hour, ':');
+	p = pair_put(p, tm.tm_min, ':');
+	p = pair_put(p, tm.tm_sec, ' ');
+	memcpy(p, "+0000", sizeof "+0000");
 }

@@ -26,10 +26,13 @@ reply_parse_line(struct slice line, int *code, bool *last, struct slice *text)
 static void
 add_printable(struct bytes *out, struct slice s)
 {
+	char *p = bytes_room(out, s.n);
+
 	for (size_t i = 0; i < s.n; i++) {
 		unsigned char c = (unsigned char)s.p[i];
-		bytes_add_char(out, c < ' ' || c == 0x7f ? ' ' : (char)c);
+		p[i] = c < ' ' || c == 0x7f ? ' ' : (char)c;
 	}
+	out->n += s.n;
 }
 
 enum err
@@ -106,13 +109,29 @@ enhanced_text(const struct enhanced *e, char out[REPLY_ENHANCED_TEXT])
 	snprintf(out, REPLY_ENHANCED_TEXT, "%u.%u.%u", e->class % 10u, e->subject % 1000u, e->detail % 1000u);
 }
 
+void
+reply_add_code(struct bytes *out, int code, bool last)
+{
+	char *p = bytes_room(out, 4);
+
+	p[0] = (char)('0' + code / 100 % 10);
+	p[1] = (char)('0' + code / 10 % 10);
+	p[2] = (char)('0' + code % 10);
+	p[3] = last ? ' ' : '-';
+	out->n += 4;
+}
+
 /* One line; `first` tells whether the enhanced code still stands in the text itself. */
 static void
 write_line(struct bytes *out, int code, bool last, const char *enhanced, struct slice text)
 {
 	size_t begin = out->n;
 
-	bytes_addf(out, "%03d%c%s%s", code, last ? ' ' : '-', enhanced, enhanced[0] != '\0' ? " " : "");
+	reply_add_code(out, code, last);
+	if (enhanced[0] != '\0') {
+		bytes_add_str(out, enhanced);
+		bytes_add_char(out, ' ');
+	}
 	add_printable(out, text);
 	if (out->n - begin > LINE_TEXT_MAX)
 		out->n = begin + LINE_TEXT_MAX;

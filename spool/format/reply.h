@@ -31,6 +31,8 @@ enum err reply_take(struct slice *in, int *code, struct bytes *text);
 bool enhanced_take(struct slice text, int code, struct enhanced *out, struct slice *rest);
 void enhanced_text(const struct enhanced *e, char out[REPLY_ENHANCED_TEXT]);
 
+/* "CODE " or, when more lines follow, "CODE-". */
+void reply_add_code(struct bytes *out, int code, bool last);
 /* Writes "CODE[ -]text CRLF" lines to *out: text is split at "\n", control characters become spaces, lines are cut at
  * 500 bytes; an enhanced code in the text is repeated on every line. */
 void reply_write(struct bytes *out, int code, struct slice text);

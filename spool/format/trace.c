@@ -9,11 +9,15 @@ enum { PEER_TEXT_MAX = 320 }; /* of what a peer chose: EHLO name, sender */
 static void
 add_clean(struct bytes *out, struct slice s)
 {
-	for (size_t i = 0; i < s.n && i < PEER_TEXT_MAX; i++) {
+	size_t n = s.n < PEER_TEXT_MAX ? s.n : PEER_TEXT_MAX;
+	char *p = bytes_room(out, n);
+
+	for (size_t i = 0; i < n; i++) {
 		unsigned char c = (unsigned char)s.p[i];
 		bool bad = c <= ' ' || c == 0x7f || c == '(' || c == ')' || c == '\\' || c == '<' || c == '>';
-		bytes_add_char(out, bad ? '?' : (char)c);
+		p[i] = bad ? '?' : (char)c;
 	}
+	out->n += n;
 }
 
 static struct slice

@@ -264,10 +264,49 @@ add_field(struct bytes *b, struct slice s)
 }
 
 static void
+add_seconds(struct bytes *b, usec_t real)
+{
+	bytes_add_decimal(b, real > 0 ? (uint64_t)(real / USEC_PER_SEC) : 0);
+}
+
+static void
+add_number(struct bytes *b, uint64_t v)
+{
+	bytes_add_decimal(b, v);
+	bytes_add_char(b, '@');
+}
+
+/* Seconds with six digits behind the point. */
+static void
+add_duration(struct bytes *b, usec_t t)
+{
+	uint64_t us = t > 0 ? (uint64_t)t : 0;
+	char *p;
+
+	bytes_add_decimal(b, us / USEC_PER_SEC);
+	us %= USEC_PER_SEC;
+	p = bytes_room(b, 8);
+	p[0] = '.';
+	for (int i = 6; i > 0; i--, us /= 10)
+		p[i] = (char)('0' + us % 10);
+	p[7] = '@';
+	b->n += 8;
+}
+
+static void
 begin(struct eclog *l, usec_t now, const char *id, const char *batch, const char *conn, char type)
 {
+	const char *const ids[] = { id, batch, conn };
+
 	l->line.n = 0;
-	bytes_addf(&l->line, "%lld@%s@%s@%s@%c@", (long long)(now / USEC_PER_SEC), id, batch, conn, type);
+	add_seconds(&l->line, now);
+	bytes_add_char(&l->line, '@');
+	for (size_t i = 0; i < sizeof ids / sizeof ids[0]; i++) {
+		bytes_add_str(&l->line, ids[i]);
+		bytes_add_char(&l->line, '@');
+	}
+	bytes_add_char(&l->line, type);
+	bytes_add_char(&l->line, '@');
 }
 
 static void
@@ -288,7 +327,7 @@ eclog_log_reception(struct eclog *l, const struct eclog_reception *r)
 	add_field(&l->line, r->from_local);
 	add_field(&l->line, r->from_domain);
 	add_field(&l->line, r->peer_ip.n != 0 ? r->peer_ip : SLICE("unknown"));
-	bytes_addf(&l->line, "%llu@", (unsigned long long)r->size);
+	add_number(&l->line, r->size);
 	add_field(&l->line, r->protocol);
 	add_field(&l->line, r->group);
 	add_text(&l->line, r->binding);
@@ -300,15 +339,9 @@ begin_outbound(struct eclog *l, const struct eclog_delivery *d, char type)
 {
 	begin(l, d->now, d->id, d->batch, d->conn, type);
 	add_field(&l->line, d->domain);
-	bytes_addf(&l->line, "%llu@", (unsigned long long)d->size);
+	add_number(&l->line, d->size);
 	add_field(&l->line, d->group);
 	add_field(&l->line, d->binding);
-}
-
-static double
-seconds(usec_t t)
-{
-	return (double)(t > 0 ? t : 0) / (double)USEC_PER_SEC;
 }
 
 void
@@ -317,7 +350,8 @@ eclog_log_delivery(struct eclog *l, const struct eclog_delivery *d)
 	if (!l->conf.deliveries)
 		return;
 	begin_outbound(l, d, 'D');
-	bytes_addf(&l->line, "%u@%.6f@", d->retries, seconds(d->queued));
+	add_number(&l->line, d->retries);
+	add_duration(&l->line, d->queued);
 	add_text(&l->line, d->ip);
 	end(l, ECLOG_MAIN);
 }
@@ -326,7 +360,9 @@ static void
 log_failure(struct eclog *l, const struct eclog_delivery *d, char type)
 {
 	begin_outbound(l, d, type);
-	bytes_addf(&l->line, "%u@%u@%.6f@", d->stage, d->retries, seconds(d->queued));
+	add_number(&l->line, d->stage);
+	add_number(&l->line, d->retries);
+	add_duration(&l->line, d->queued);
 	add_field(&l->line, d->ip);
 	add_text(&l->line, d->text);
 	end(l, ECLOG_MAIN);

@@ -1,6 +1,4 @@
 /* MAIL: a transaction begins. */
-#include <stdio.h>
-
 #include "worker/reception/esmtp_int.h"
 #include "worker/reception/reception_options.h"
 
@@ -54,10 +52,9 @@ refused_now(struct esmtp_cmd *c, const struct mail_args *m)
 static void
 set_number(struct policy_context *to, struct slice key, uint32_t n)
 {
-	char text[16];
-	int len = snprintf(text, sizeof text, "%u", n);
+	char room[DECIMAL_TEXT];
 
-	(void)policy_context_set(to, key, slice_of(text, (size_t)len));
+	(void)policy_context_set(to, key, decimal_text(n, room));
 }
 
 static void

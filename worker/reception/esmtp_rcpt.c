@@ -1,6 +1,4 @@
 /* RCPT: a recipient, if the client may send to it, the limits have room, and policy agrees. */
-#include <stdio.h>
-
 #include "worker/reception/esmtp_int.h"
 #include "worker/reception/reception_options.h"
 
@@ -35,10 +33,9 @@ refused_now(struct esmtp_cmd *c, const struct addr *rcpt)
 static void
 set_number(struct policy_context *to, struct slice key, size_t n)
 {
-	char text[24];
-	int len = snprintf(text, sizeof text, "%zu", n);
+	char room[DECIMAL_TEXT];
 
-	(void)policy_context_set(to, key, slice_of(text, (size_t)len));
+	(void)policy_context_set(to, key, decimal_text(n, room));
 }
 
 static void

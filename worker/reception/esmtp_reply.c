@@ -20,13 +20,17 @@ esmtp_blame(struct esmtp *s, const char *module)
 static void
 format(struct bytes *out, int code, struct slice text)
 {
+	char *p;
+
 	if (slice_find(text, '\n') < text.n || text.n > 480) {
 		reply_write(out, code, text);
 		return;
 	}
-	bytes_addf(out, "%03d ", code);
+	reply_add_code(out, code, true);
+	p = bytes_room(out, text.n);
 	for (size_t i = 0; i < text.n; i++)
-		bytes_add_char(out, (unsigned char)text.p[i] < ' ' || text.p[i] == 0x7f ? ' ' : text.p[i]);
+		p[i] = (unsigned char)text.p[i] < ' ' || text.p[i] == 0x7f ? ' ' : text.p[i];
+	out->n += text.n;
 	bytes_add_str(out, "\r\n");
 }
 

@@ -214,14 +214,16 @@ count(struct esmtp_sent *sent)
 static void
 say_250(struct esmtp_cmd *c, const struct esmtp_sent *sent, const struct spool_proof *proof)
 {
-	char id[ID_TEXT];
+	static const char ok[] = "2.0.0 OK ";
+	char text[sizeof ok + ID_TEXT];
 
 	(void)proof;
-	id_text(sent->id, id);
+	memcpy(text, ok, sizeof ok);
+	id_text(sent->id, text + sizeof ok - 1);
 	if (sent->own_text.n > 0)
 		esmtp_reply_slice(c, 250, sent->own_text);
 	else
-		esmtp_replyf(c, 250, "2.0.0 OK %s", id);
+		esmtp_reply(c, 250, text);
 }
 
 static void

@@ -50,6 +50,48 @@ a_length_beyond_the_end_is_refused(void **state)
 }
 
 static void
+numbers_are_written_in_decimal(void **state)
+{
+	static const struct {
+		uint64_t v;
+		const char *text;
+	} rows[] = { { 0, "0" },
+		     { 7, "7" },
+		     { 10, "10" },
+		     { 4294967296, "4294967296" },
+		     { UINT64_MAX, "18446744073709551615" } };
+	char room[DECIMAL_TEXT];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+		struct bytes b = { 0 };
+
+		assert_true(slice_eq(decimal_text(rows[i].v, room), slice_str(rows[i].text)));
+		bytes_add_decimal(&b, rows[i].v);
+		assert_string_equal(bytes_cstr(&b), rows[i].text);
+		bytes_fini(&b);
+	}
+}
+
+/* What just fits the room that is left, and what just does not (the NUL counts). */
+static void
+printing_grows_as_needed(void **state)
+{
+	(void)state;
+	for (int width = 0; width < 200; width++) {
+		struct bytes b = { 0 };
+
+		bytes_addf(&b, "%s", "begun ");
+		bytes_addf(&b, "%0*d%c", width, 0, '!');
+		bytes_addf(&b, "%s", "");
+		assert_int_equal(b.n, 6 + (width > 1 ? width : 1) + 1);
+		assert_memory_equal(b.p, "begun 0", 7);
+		assert_int_equal(b.p[b.n - 1], '!');
+		bytes_fini(&b);
+	}
+}
+
+static void
 decimal_is_strict(void **state)
 {
 	static const struct {
@@ -114,6 +156,8 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(numbers_survive_the_round_trip),
 		cmocka_unit_test(a_length_beyond_the_end_is_refused),
+		cmocka_unit_test(numbers_are_written_in_decimal),
+		cmocka_unit_test(printing_grows_as_needed),
 		cmocka_unit_test(decimal_is_strict),
 		cmocka_unit_test(crc_is_castagnoli),
 		cmocka_unit_test(arena_runs_its_hooks_backwards),

@@ -55,7 +55,7 @@ static const struct eclog_delivery sample = { .now = 1700000000 * USEC_PER_SEC,
 					      .binding = { "out1", 4 },
 					      .retries = 2,
 					      .stage = 7,
-					      .queued = 1500000,
+					      .queued = 1000042,
 					      .ip = { "127.0.0.1", 9 },
 					      .text = { "451 4.3.0 a@b\r\nc", 16 } };
 
@@ -85,9 +85,9 @@ mainlog_lines_have_their_fields(void **state)
 	eclog_free(&l);
 	expect_file(ECLOG_MAIN,
 		    "1700000000@I@B@C@R@a\\@\\\\b@example.com@x?y@d@unknown@5@esmtp@default@out1\n"
-		    "1700000000@I@B@C@D@example.com@12@default@out1@2@1.500000@127.0.0.1\n"
-		    "1700000000@I@B@C@T@example.com@12@default@out1@7@2@1.500000@127.0.0.1@451 4.3.0 a@b??c\n"
-		    "1700000000@I@B@C@P@example.com@12@default@out1@7@2@1.500000@127.0.0.1@451 4.3.0 a@b??c\n"
+		    "1700000000@I@B@C@D@example.com@12@default@out1@2@1.000042@127.0.0.1\n"
+		    "1700000000@I@B@C@T@example.com@12@default@out1@7@2@1.000042@127.0.0.1@451 4.3.0 a@b??c\n"
+		    "1700000000@I@B@C@P@example.com@12@default@out1@7@2@1.000042@127.0.0.1@451 4.3.0 a@b??c\n"
 		    "1700000060@@@@M1\n");
 	expect_file(ECLOG_REJECT, "1700000060: Marker 1\n");
 }
@@ -138,8 +138,8 @@ a_slow_disk_costs_lines_and_counts_them(void **state)
 	assert_int_equal(eclog_lost(l), 2);
 	job(l);
 	eclog_free(&l);
-	expect_file(ECLOG_MAIN, "1700000000@I@B@C@D@example.com@12@default@out1@2@1.500000@127.0.0.1\n"
-				"1700000000@I@B@C@D@example.com@12@default@out1@2@1.500000@127.0.0.1\n");
+	expect_file(ECLOG_MAIN, "1700000000@I@B@C@D@example.com@12@default@out1@2@1.000042@127.0.0.1\n"
+				"1700000000@I@B@C@D@example.com@12@default@out1@2@1.000042@127.0.0.1\n");
 }
 
 static void

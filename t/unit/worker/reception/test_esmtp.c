@@ -607,6 +607,41 @@ an_idle_session_is_small(void **state)
 	rig_free(g);
 }
 
+/* A body of `n` bytes in which only the byte at `at` is c. */
+static void
+check_odd_byte(size_t n, size_t at, char c)
+{
+	static const char begin[] = "MAIL FROM:<a@b.example>\r\nRCPT TO:<x@example.com>\r\nDATA\r\n";
+	struct rig *g = rig_ready();
+	struct bytes text = { 0 };
+
+	bytes_add_str(&text, begin);
+	memset(bytes_room(&text, n), 'a', n);
+	text.p[text.n + at] = c;
+	text.n += n;
+	bytes_add_str(&text, "\r\n.\r\n");
+	rig_send(g, slice_bytes(&text));
+	rig_wait(g, USEC_PER_SEC);
+	assert_int_equal(g->nmails, 1);
+	assert_int_equal(g->mails[0].eightbit, (unsigned char)c > 127);
+	assert_int_equal(g->mails[0].nul, c == '\0');
+	bytes_fini(&text);
+	rig_free(g);
+}
+
+/* Content is looked at in pieces of many bytes: wherever the odd byte lies in one, or behind the last whole one. */
+static void
+an_odd_byte_is_seen_wherever_it_is(void **state)
+{
+	(void)state;
+	for (size_t at = 0; at < 75; at++) {
+		check_odd_byte(75, at, '\0');
+		check_odd_byte(75, at, (char)0x80);
+		check_odd_byte(75, at, (char)0xff);
+		check_odd_byte(75, at, 0x7f);
+	}
+}
+
 int
 main(void)
 {
@@ -639,6 +674,7 @@ main(void)
 		cmocka_unit_test(a_peer_that_closes_its_side_gets_its_answers),
 		cmocka_unit_test(bad_commands_have_an_end),
 		cmocka_unit_test(an_idle_session_is_small),
+		cmocka_unit_test(an_odd_byte_is_seen_wherever_it_is),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
