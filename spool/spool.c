@@ -134,6 +134,7 @@ spool_open(const struct spool_conf *conf, enum err *why)
 	sp->dirfd = -1;
 	sp->slot = shm_slot(conf->area, conf->slot);
 	STAILQ_INIT(&sp->unused);
+	STAILQ_INIT(&sp->soon);
 	if (!postbox_init(&sp->box)) {
 		free(sp);
 		*why = ERR_IO;
@@ -165,9 +166,11 @@ spool_close(struct spool **spp)
 
 	if (sp == NULL)
 		return;
+	spool_on_soon(sp);
 	while (sp->in_flight > 0 || sp->cold_owed > 0) {
 		postbox_wait(&sp->box);
 		postbox_run(&sp->box);
+		spool_on_soon(sp);
 	}
 	journal_stop(sp->journal);
 	cold_stop(&sp->cold);
@@ -192,6 +195,34 @@ void
 spool_on_event(struct spool *sp)
 {
 	postbox_run(&sp->box);
+}
+
+void
+spool_soon(struct spool *sp, struct post *p, void (*run)(struct post *p))
+{
+	bool first = STAILQ_EMPTY(&sp->soon);
+
+	if (sp->conf.soon == NULL) {
+		postbox_put(&sp->box, p, run);
+		return;
+	}
+	p->run = run;
+	STAILQ_INSERT_TAIL(&sp->soon, p, link);
+	if (first)
+		sp->conf.soon(sp->conf.soon_arg);
+}
+
+void
+spool_on_soon(struct spool *sp)
+{
+	struct post_list list = STAILQ_HEAD_INITIALIZER(list);
+	struct post *p;
+
+	STAILQ_CONCAT(&list, &sp->soon);
+	while ((p = STAILQ_FIRST(&list)) != NULL) {
+		STAILQ_REMOVE_HEAD(&list, link);
+		p->run(p);
+	}
 }
 
 bool

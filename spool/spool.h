@@ -1,7 +1,7 @@
 /* spool.h - the spool of one process: the only door in, and the way back to what was written
  * Opened after the fork (it starts two threads: the journal thread, which writes and syncs, and the reading thread, for
  * what is cold or slow). All calls are the loop's, and none waits for the disk; callbacks run on the loop, from
- * spool_on_event, never before the call that asked for them returns. Watch spool_event_fd for reading and call
+ * spool_on_event or spool_on_soon, never before the call that asked for them returns. Watch spool_event_fd for reading and call
  * spool_on_event.
  *
  * A transaction: spool_txn_new, add blobs and items, spool_submit. It is one record: all of it becomes true, or
@@ -35,6 +35,10 @@ struct spool_conf {
 	uint64_t tail_max;      /* keeper's uncommitted tail above which new mail gets 452; 0: no bound */
 	uint32_t segment_floor; /* highest segment number that the index knows */
 	msgid_t id_floor;       /* highest id that the index knows */
+	/* Called on the loop when it is the loop itself that has something for spool_on_soon, to be called later in this
+	 * turn. NULL: then spool_event_fd says that too, for a write, a wait and a read each time. */
+	void (*soon)(void *arg);
+	void *soon_arg;
 };
 
 /* Makes journal/ if it is missing, seeds the ids, makes the first segment (this waits for the disk: before serving).
@@ -45,6 +49,7 @@ struct spool *spool_open(const struct spool_conf *conf, enum err *why);
 void spool_close(struct spool **sp);
 int spool_event_fd(const struct spool *sp);
 void spool_on_event(struct spool *sp);
+void spool_on_soon(struct spool *sp);
 
 /* New mail may be taken now: disk above free_min, the keeper not too far behind, the journal able to write and not
  * swamped. Ask before MAIL and DATA; false is 452. Cheap. */

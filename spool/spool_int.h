@@ -20,6 +20,7 @@ struct spool {
 	struct segment_maker maker;
 	struct id_source ids;
 	struct postbox box;
+	struct post_list soon; /* the loop's own, when conf.soon is set */
 	struct cold cold;
 	struct disk disk;
 	struct journal *journal;
@@ -53,6 +54,9 @@ struct txn_body {
 void spool_cold_add(struct spool *sp, struct cold_job *job);
 /* First thing in the done of such a job. */
 void spool_cold_over(struct spool *sp);
+
+/* What is ready at once: run by the loop later, never now. */
+void spool_soon(struct spool *sp, struct post *p, void (*run)(struct post *p));
 
 /* At the end: the memory of transactions. */
 void spool_txns_free(struct spool *sp);

@@ -363,7 +363,7 @@ spool_fetch(struct spool *sp, msgid_t id, struct place place, uint16_t item, spo
 		fd_cache_drop(&sp->fds, place.seg);
 	if (q->why == OK || place.seg == 0) {
 		sp->cold_owed++;
-		postbox_put(&sp->box, &q->post, fetch_warm_done);
+		spool_soon(sp, &q->post, fetch_warm_done);
 		return q;
 	}
 	slot_add(sp->slot, CELL_COLD_READS, 1);

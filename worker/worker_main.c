@@ -33,6 +33,7 @@ struct worker {
 	struct state *state;
 	struct spool *spool;
 	struct ev_io spool_io, doorbell_io;
+	struct ev_later spool_later;
 	struct resolver *resolver;
 	struct worker_policy *policy;
 	struct reception_spool *store;
@@ -77,6 +78,20 @@ on_spool(struct ev_io *io, uint32_t events, void *arg)
 	spool_on_event(w->spool);
 }
 
+static void
+on_spool_later(void *arg)
+{
+	spool_on_soon(((struct worker *)arg)->spool);
+}
+
+static void
+on_spool_soon(void *arg)
+{
+	struct worker *w = arg;
+
+	loop_later(w->base.loop, &w->spool_later, on_spool_later, w);
+}
+
 /* What must never be given out again; the files say the rest. */
 static void
 read_floors(struct worker *w, struct spool_conf *conf)
@@ -105,7 +120,9 @@ open_spool(struct worker *w)
 				   .segment_size = (uint64_t)conf_int(v, OPT_SEGMENT_SIZE),
 				   .free_min = (uint64_t)conf_int(v, OPT_SPOOL_FREE_MIN),
 				   .reserve = UINT64_C(8) << 20,
-				   .tail_max = (uint64_t)conf_int(v, OPT_INDEX_LAG_MAX) };
+				   .tail_max = (uint64_t)conf_int(v, OPT_INDEX_LAG_MAX),
+				   .soon = on_spool_soon,
+				   .soon_arg = w };
 	enum err why = OK;
 
 	read_floors(w, &conf);
@@ -281,7 +298,6 @@ on_doorbell(struct ev_io *io, uint32_t events, void *arg)
 
 	(void)io;
 	(void)events;
-	doorbell_answer(w->env->area, w->env->slot);
 	owner_on_doorbell(w->owner);
 }
 
@@ -520,6 +536,7 @@ close_all(struct worker *w)
 	worker_policy_free(&w->policy);
 	resolver_free(&w->resolver);
 	loop_io_del(w->base.loop, &w->spool_io);
+	loop_later_cancel(w->base.loop, &w->spool_later);
 	spool_close(&w->spool);
 	reception_spool_free(&w->store);
 	owner_free(&w->owner);

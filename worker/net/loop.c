@@ -315,6 +315,7 @@ loop_turn(struct loop *l, usec_t most)
 	run_later(l);
 	for (unsigned i = 0; i < l->nhooks; i++)
 		l->hooks[i].fn(l->hooks[i].arg);
+	run_later(l); /* what the hooks began: else a wait of no time would come before it */
 }
 
 void

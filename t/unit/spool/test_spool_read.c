@@ -104,6 +104,52 @@ what_is_in_memory_needs_no_thread(void **state)
 }
 
 static void
+on_soon(void *arg)
+{
+	++*(int *)arg;
+}
+
+static void
+a_loop_that_wakes_itself_needs_no_event(void **state)
+{
+	struct fixture f;
+	struct answer a = { 0 };
+	struct fetched_answer r, both[3] = { 0 };
+	struct pollfd p = { .events = POLLIN };
+	int asked = 0;
+
+	(void)state;
+	fixture_init(&f);
+	f.conf.soon = on_soon;
+	f.conf.soon_arg = &asked;
+	fixture_open(&f);
+	assert_int_equal(submit_message(&f, 1, SLICE("\r\n"), SLICE("x"), &a), OK);
+	answers_await(&f, &a, 1);
+	r = fetch(&f, 1, a.place, 0); /* opens its file */
+	spool_fetched_free(&r.got);
+	assert_int_equal(asked, 0);
+	for (int i = 0; i < 3; i++)
+		assert_non_null(spool_fetch(f.sp, 1, a.place, 0, fetch_take, &both[i]));
+	assert_int_equal(asked, 1); /* once for all */
+	p.fd = spool_event_fd(f.sp);
+	assert_int_equal(poll(&p, 1, 0), 0);
+	assert_false(both[0].come);
+	spool_on_soon(f.sp);
+	for (int i = 0; i < 3; i++) {
+		assert_true(both[i].come);
+		assert_int_equal(both[i].why, OK);
+		spool_fetched_free(&both[i].got);
+	}
+	/* Closing runs what is still owed. */
+	both[0].come = false;
+	assert_non_null(spool_fetch(f.sp, 1, a.place, 0, fetch_take, &both[0]));
+	spool_close(&f.sp);
+	assert_true(both[0].come);
+	spool_fetched_free(&both[0].got);
+	fixture_fini(&f);
+}
+
+static void
 each_recipient_has_its_own(void **state)
 {
 	struct fixture f;
@@ -350,6 +396,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_was_written_comes_back),
 		cmocka_unit_test(what_is_in_memory_needs_no_thread),
+		cmocka_unit_test(a_loop_that_wakes_itself_needs_no_event),
 		cmocka_unit_test(each_recipient_has_its_own),
 		cmocka_unit_test(another_id_at_the_place_is_not_found),
 		cmocka_unit_test(damage_is_seen_by_who_reads_it),

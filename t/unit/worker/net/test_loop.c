@@ -203,6 +203,38 @@ run_ends_with_the_turn_and_hooks_see_every_turn(void **state)
 	assert_int_equal(turns, 1);
 }
 
+struct begun {
+	struct loop *l;
+	struct ev_later later;
+	int ran;
+};
+
+static void
+on_begun(void *arg)
+{
+	((struct begun *)arg)->ran++;
+}
+
+static void
+begin(void *arg)
+{
+	struct begun *b = arg;
+
+	loop_later(b->l, &b->later, on_begun, b);
+}
+
+static void
+what_a_hook_begins_is_done_in_its_turn(void **state)
+{
+	struct begun b = { .l = *state };
+
+	loop_on_turn(*state, begin, &b);
+	for (int turns = 1; turns < 4; turns++) {
+		loop_turn(*state, 0);
+		assert_int_equal(b.ran, turns);
+	}
+}
+
 int
 main(void)
 {
@@ -212,6 +244,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(later_events_run_once_in_this_turn, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_deleted_descriptor_is_silent_in_the_same_turn, setup, teardown),
 		cmocka_unit_test_setup_teardown(run_ends_with_the_turn_and_hooks_see_every_turn, setup, teardown),
+		cmocka_unit_test_setup_teardown(what_a_hook_begins_is_done_in_its_turn, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
