@@ -39,7 +39,8 @@ struct stream {
 	struct bytes kept;
 	struct outq out;
 	int error;
-	bool connecting, held, ended, eof_told, error_told, announce, drained_due, closed, finishing, unwritable;
+	bool connecting, held, ended, eof_told, error_told, announce, drained_due, closed, finishing, unwritable,
+		gathering;
 };
 
 /* One thread, one loop: one buffer that every read goes through. */
@@ -184,6 +185,7 @@ stream_finish(struct stream **sp)
 		return;
 	*sp = NULL;
 	s->finishing = true;
+	s->gathering = false;
 	lingering++;
 	if (s->error != 0 || s->connecting) {
 		shut(s);
@@ -382,8 +384,18 @@ static void
 will_flush(struct stream *s)
 {
 	s->drained_due = true;
-	if (!s->unwritable)
+	if (!s->unwritable && !s->gathering)
 		loop_later(s->loop, &s->later, stream_on_later, s);
+}
+
+void
+stream_gather(struct stream *s, bool gather)
+{
+	if (s->gathering == gather || s->closed)
+		return;
+	s->gathering = gather;
+	if (!gather && s->out.pending > 0)
+		will_flush(s);
 }
 
 void
@@ -488,6 +500,8 @@ connected(struct stream *s)
 static void
 flush_and_tell(struct stream *s)
 {
+	if (s->gathering && !s->unwritable)
+		return;
 	stream_flush(s);
 	if (s->error != 0 || s->out.pending > 0 || s->connecting || s->closed || !s->drained_due)
 		return;

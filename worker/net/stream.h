@@ -62,6 +62,9 @@ void stream_writef(struct stream *s, const char *fmt, ...) __attribute__((format
 /* Borrows the bytes until release(arg) is called: written, or dropped at close. release may be NULL (the bytes outlive
  * the stream). It is called from the loop or from stream_close, and must not call into the stream. */
 void stream_borrow(struct stream *s, struct slice bytes, void (*release)(void *arg), void *arg);
+/* true: what is written from now on is only gathered, until false again, or stream_flush: so that it leaves in one piece
+ * with what is still to come. What the kernel has already refused to take is written on. */
+void stream_gather(struct stream *s, bool gather);
 /* Writes what is pending now instead of at the end of the turn. */
 void stream_flush(struct stream *s);
 /* Bytes written here and not yet taken by the kernel. */

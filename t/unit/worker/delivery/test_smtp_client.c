@@ -507,7 +507,7 @@ static const struct dialogue {
 	  DOT_NEVER,
 	  1 },
 	{ "closed before the dot",
-	  { PLAIN, MAIL, "S:250 ok", RCPT, "S:250 ok", "C:DATA", "S:354 go", "C:hello", "X" },
+	  { PLAIN, MAIL, "S:250 ok", RCPT, "S:250 ok", "C:DATA", "S:354 go", "X" },
 	  "idle opened done(lost,8,451 4.4.2 [internal] connection closed by remote host) down(8,451 4.4.2 [internal] "
 	  "connection closed by remote host)",
 	  1,
@@ -577,6 +577,40 @@ dialogues_end_as_written(void **state)
 		if (strcmp(bytes_cstr(&w.log), d->want) != 0)
 			fail_msg("%s:\n want %s\n have %s", d->name, d->want, bytes_cstr(&w.log));
 		world_close(&w);
+	}
+}
+
+/* A small message waits for its dot, a large one does not: the far side hears of it before the attempt is on disk. */
+static void
+only_a_small_message_waits_for_its_dot(void **state)
+{
+	static const char *const script[] = { PLAIN,    MAIL,       "S:250 ok", RCPT, "S:250 ok",
+					      "C:DATA", "S:354 go", "C:hello",  "X",  NULL };
+	static const struct {
+		size_t size;
+		const char *want;
+	} cases[] = {
+		{ 7, "idle opened done(lost,8,451 4.4.2 [internal] send BODY failed) down(8,451 4.4.2 [internal] send "
+		     "BODY failed)" },
+		{ 100000, "idle opened done(lost,8,451 4.4.2 [internal] connection lost: Connection reset by peer) "
+			  "down(8,451 4.4.2 [internal] connection lost: Connection reset by peer)" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct smtp_rcpt rcpt = { .address = SLICE("b@y") };
+		struct world w = { .mails_left = 1, .dot = DOT_NEVER };
+		struct bytes body = { 0 };
+
+		while (body.n < cases[i].size)
+			bytes_add_str(&body, "hello\r\n");
+		w.body = slice_bytes(&body);
+		w.mail = (struct smtp_mail){ .sender = SLICE("a@x"), .rcpts = &rcpt, .n = 1, .size = body.n };
+		world_open(&w, script);
+		world_run(&w);
+		assert_string_equal(bytes_cstr(&w.log), cases[i].want);
+		world_close(&w);
+		bytes_fini(&body);
 	}
 }
 
@@ -743,6 +777,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(dialogues_end_as_written),
+		cmocka_unit_test(only_a_small_message_waits_for_its_dot),
 		cmocka_unit_test(dots_are_doubled_wherever_the_bytes_are_cut),
 		cmocka_unit_test(what_is_offered_is_used),
 		cmocka_unit_test(an_address_cannot_smuggle_a_command),

@@ -181,6 +181,36 @@ writes_of_a_turn_leave_together(void **state)
 }
 
 static void
+gathered_writes_wait_to_be_let_go(void **state)
+{
+	struct end *e = make();
+	char buf[64];
+
+	(void)state;
+	stream_write(e->s, SLICE("one "));
+	stream_gather(e->s, true); /* the turn's flush finds it so */
+	loop_turn(e->l, 0);
+	stream_write(e->s, SLICE("two "));
+	loop_turn(e->l, 0);
+	assert_int_equal(hear(e, buf, sizeof buf), 0);
+	assert_int_equal(e->seen[STREAM_DRAINED], 0);
+	stream_gather(e->s, false);
+	loop_turn(e->l, 0);
+	assert_int_equal(hear(e, buf, sizeof buf), 8);
+	assert_memory_equal(buf, "one two ", 8);
+	assert_int_equal(e->seen[STREAM_DRAINED], 1);
+	stream_gather(e->s, true);
+	stream_write(e->s, SLICE("end"));
+	stream_finish(&e->s);
+	loop_turn(e->l, 0);
+	assert_int_equal(hear(e, buf, sizeof buf), 3);
+	close(e->peer);
+	e->peer = -1;
+	loop_turn(e->l, 0);
+	drop(e);
+}
+
+static void
 released(void *arg)
 {
 	++*(int *)arg;
@@ -338,6 +368,7 @@ main(void)
 		cmocka_unit_test(held_reading_waits_and_is_announced_again),
 		cmocka_unit_test(an_owner_that_does_not_consume_is_not_drowned),
 		cmocka_unit_test(writes_of_a_turn_leave_together),
+		cmocka_unit_test(gathered_writes_wait_to_be_let_go),
 		cmocka_unit_test(large_output_is_written_as_it_goes),
 		cmocka_unit_test(closing_in_the_callback_is_fine),
 		cmocka_unit_test(finishing_writes_the_rest_and_ends),
