@@ -412,14 +412,13 @@ find_route(struct dconn *c)
 {
 	struct delivery *d = c->q->d;
 	const struct conf_view *v = delivery_view(d, c->q);
-	struct route_spec *specs = mem_array(NULL, ROUTE_SPECS_MAX, sizeof(*specs));
+	struct route_spec specs[ROUTE_SPECS_MAX];
 	struct route_request r = { .specs = specs };
 
 	r.ipv6 = conf_bool(conf_global(d->conf), OPT_USE_IPV6);
 	r.n = route_specs(c->q, v, specs, &r.configured);
 	d->resolving++;
 	c->search = route_find(&d->route_env, &r, on_route, c);
-	free(specs);
 }
 
 /* ---- life ---- */

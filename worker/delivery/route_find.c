@@ -27,10 +27,11 @@ struct route_search {
 	struct ev_later later;
 	enum dns_status mx;
 	bool null_mx;
-	/* 70 KB of which most routes use a few hundred bytes: from here on nothing is set before it is used. */
+	unsigned names_max;
+	struct route_name *names;
+	struct ask *asks; /* NULL: nothing to ask */
+	/* Large, and most routes use little of it: from here on nothing is set before it is used. */
 	struct route_spec specs[ROUTE_SPECS_MAX];
-	struct route_name names[ROUTE_NAMES_MAX];
-	struct ask asks[ROUTE_SPECS_MAX + 2 * ROUTE_NAMES_MAX];
 	struct route route;
 };
 
@@ -63,7 +64,7 @@ add_host(struct route_search *s, const struct route_spec *spec, bool implicit)
 {
 	struct route_name *n = &s->names[s->names_n];
 
-	if (s->names_n == ROUTE_NAMES_MAX)
+	if (s->names_n == s->names_max)
 		return;
 	*n = (struct route_name){ .spec = spec->preference, .port = spec->port, .implicit = implicit };
 	memcpy(n->name, spec->name, sizeof(n->name));
@@ -179,6 +180,14 @@ is_own(void *arg, const struct sockaddr_storage *address, const char *name)
 }
 
 static void
+search_free(struct route_search *s)
+{
+	free(s->names);
+	free(s->asks);
+	free(s);
+}
+
+static void
 finish(void *arg)
 {
 	struct route_search *s = arg;
@@ -195,7 +204,7 @@ finish(void *arg)
 
 	route_choose(&f, &s->route);
 	s->done(s->arg, &s->route);
-	free(s);
+	search_free(s);
 }
 
 static void
@@ -214,6 +223,20 @@ on_answer(void *arg, const struct dns_answer *a)
 		finish(s);
 }
 
+/* Addresses, as a gateway's, need one name each and no question. */
+static void
+make_room(struct route_search *s)
+{
+	bool asking = false;
+
+	for (unsigned i = 0; i < s->specs_n; i++)
+		asking = asking || s->specs[i].kind != ROUTE_ADDRESS;
+	s->names_max = asking ? ROUTE_NAMES_MAX : s->specs_n;
+	s->names = mem_array(NULL, s->names_max, sizeof(s->names[0]));
+	if (asking)
+		s->asks = mem_array(NULL, ROUTE_SPECS_MAX + 2 * ROUTE_NAMES_MAX, sizeof(s->asks[0]));
+}
+
 /* Everything is asked before the first answer: an answer never comes from within a question. */
 struct route_search *
 route_find(const struct route_env *env, const struct route_request *r, route_done *done, void *arg)
@@ -228,6 +251,7 @@ route_find(const struct route_env *env, const struct route_request *r, route_don
 	s->arg = arg;
 	s->specs_n = r->n < ROUTE_SPECS_MAX ? r->n : ROUTE_SPECS_MAX;
 	memcpy(s->specs, r->specs, s->specs_n * sizeof(s->specs[0]));
+	make_room(s);
 	for (unsigned i = 0; i < s->specs_n; i++) {
 		if (s->specs[i].kind == ROUTE_NAME)
 			ask(s, ASK_MX, i, s->specs[i].name);
@@ -249,6 +273,6 @@ route_cancel(struct route_search **sp)
 	for (unsigned i = 0; i < s->asks_n; i++)
 		resolver_cancel(&s->asks[i].query);
 	loop_later_cancel(s->env.loop, &s->later);
-	free(s);
+	search_free(s);
 	*sp = NULL;
 }
