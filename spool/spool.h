@@ -81,6 +81,9 @@ uint16_t spool_txn_handover(struct spool_txn *txn, uint64_t owner, const msgid_t
 /* The keeper's: a copied message, its MESSAGE item is added next. */
 uint16_t spool_txn_copy(struct spool_txn *txn, const struct spool_copy *c);
 
+/* Nobody outside waits for it: within two milliseconds after a sync it waits for company, or for their end. */
+void spool_txn_patient(struct spool_txn *txn);
+
 typedef void spool_done(void *arg, enum err why, const struct spool_proof *proof);
 
 /* Takes the transaction in every case. OK: done is called once, later, in the order of submission for records without

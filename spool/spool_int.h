@@ -37,6 +37,7 @@ struct spool_txn {
 	STAILQ_ENTRY(spool_txn) link; /* in the list of unused ones */
 	struct spool *sp;
 	struct record record;
+	bool patient;
 	struct txn_body *bodies;
 	unsigned bodies_n, bodies_waiting; /* waiting: not yet synced */
 	enum err why;                      /* of the bodies */

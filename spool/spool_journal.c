@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stddef.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "shm/base/fault.h"
@@ -48,11 +49,20 @@ enum next_state {
 	NEXT_READY,
 };
 
+/* What the thread does between batches. */
+enum rest {
+	AWAKE,
+	LINGERING, /* for PATIENCE after a sync: only what is urgent wakes it */
+	ASLEEP,    /* anything does */
+};
+
 enum {
 	ENDS_MAX = 64,         /* failed segments that no synced END names yet: more and it is no use */
 	BUFFER_KEPT = 4 << 20, /* a batch that grew above this gives its memory back */
 };
 #define RETRY_AFTER USEC_PER_SEC
+/* Patient records share syncs at least this far apart. */
+static const long PATIENCE_NS = 2000000;
 
 struct journal {
 	struct journal_conf conf;
@@ -63,7 +73,10 @@ struct journal {
 	pthread_cond_t made;  /* `next_state` left NEXT_MAKING */
 	struct batch *open;   /* gathers */
 	STAILQ_HEAD(, batch) unused;
-	bool sleeping, probe, closing;
+	enum rest rest;
+	bool urgent; /* not all of `open` is patient */
+	bool probe, closing;
+	struct timespec patient_until;
 	enum next_state next_state;
 	usec_t next_failed; /* when it could not be made; 0: it could */
 	struct segment next;
@@ -153,7 +166,7 @@ batch_run(struct post *p)
 }
 
 void
-journal_add(struct journal *j, const struct record *r, msgid_t id_high, spool_done *done, void *arg)
+journal_add(struct journal *j, const struct record *r, bool patient, msgid_t id_high, spool_done *done, void *arg)
 {
 	size_t len = record_encoded_size(r);
 	struct batch *b;
@@ -170,8 +183,10 @@ journal_add(struct journal *j, const struct record *r, msgid_t id_high, spool_do
 	b->buf.n += len;
 	b->id_high = id_high;
 	atomic_store_explicit(&j->waiting, b->buf.n, memory_order_relaxed);
-	wake = j->sleeping;
-	j->sleeping = false;
+	j->urgent = j->urgent || !patient;
+	wake = j->rest == ASLEEP || (j->rest == LINGERING && !patient);
+	if (wake)
+		j->rest = AWAKE;
 	pthread_mutex_unlock(&j->lock);
 	if (wake)
 		pthread_cond_signal(&j->more);
@@ -631,24 +646,51 @@ batch_write(struct journal *j, struct batch *b)
 		next_ask(j);
 }
 
-/* Sleeps until there is something; gives what gathered, or NULL for a probe (*over: the end). */
+/* The system's monotonic clock: it is a wait, not something that a simulation decides. */
+static void
+be_patient(struct journal *j)
+{
+	struct timespec *t = &j->patient_until;
+
+	clock_gettime(CLOCK_MONOTONIC, t);
+	t->tv_nsec += PATIENCE_NS;
+	if (t->tv_nsec >= 1000000000) {
+		t->tv_nsec -= 1000000000;
+		t->tv_sec++;
+	}
+}
+
+/* Under the lock. After a sync it lingers, woken by what is urgent only; then anything will do. */
+static void
+rest(struct journal *j)
+{
+	bool lingered = false;
+
+	while (!j->urgent && !j->probe && !j->closing && !(lingered && j->open->n > 0)) {
+		j->rest = lingered ? ASLEEP : LINGERING;
+		if (lingered)
+			pthread_cond_wait(&j->more, &j->lock);
+		else
+			lingered = pthread_cond_timedwait(&j->more, &j->lock, &j->patient_until) == ETIMEDOUT;
+	}
+	j->rest = AWAKE;
+}
+
+/* Rests until there is something; gives what gathered, or NULL for a probe (*over: the end). */
 static struct batch *
 batch_wait(struct journal *j, bool *probe, bool *over)
 {
 	struct batch *b = NULL;
 
 	pthread_mutex_lock(&j->lock);
-	while (j->open->n == 0 && !j->probe && !j->closing) {
-		j->sleeping = true;
-		pthread_cond_wait(&j->more, &j->lock);
-	}
-	j->sleeping = false;
+	rest(j);
 	*probe = j->probe;
 	j->probe = false;
 	*over = j->closing && j->open->n == 0;
 	if (j->open->n > 0) {
 		b = j->open;
 		j->open = batch_get(j);
+		j->urgent = false;
 		atomic_store_explicit(&j->waiting, 0, memory_order_relaxed);
 	}
 	pthread_mutex_unlock(&j->lock);
@@ -668,6 +710,7 @@ journal_main(void *arg)
 		if (b == NULL)
 			continue;
 		batch_write(j, b);
+		be_patient(j);
 		postbox_put(j->conf.box, &b->post, batch_run);
 	}
 	return NULL;
@@ -698,6 +741,7 @@ struct journal *
 journal_open(const struct journal_conf *conf, enum err *why)
 {
 	struct journal *j = mem_zalloc(sizeof *j);
+	pthread_condattr_t attr;
 	enum err e;
 
 	j->conf = *conf;
@@ -706,7 +750,10 @@ journal_open(const struct journal_conf *conf, enum err *why)
 	j->make_job.fn = make_run;
 	STAILQ_INIT(&j->unused);
 	pthread_mutex_init(&j->lock, NULL);
-	pthread_cond_init(&j->more, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&j->more, &attr);
+	pthread_condattr_destroy(&attr);
 	pthread_cond_init(&j->made, NULL);
 	j->open = batch_get(j);
 	e = first_segment(j);
@@ -729,7 +776,7 @@ wake(struct journal *j, bool *flag)
 {
 	pthread_mutex_lock(&j->lock);
 	*flag = true;
-	j->sleeping = false;
+	j->rest = AWAKE;
 	pthread_cond_signal(&j->more);
 	pthread_mutex_unlock(&j->lock);
 }

@@ -1,7 +1,8 @@
 /* spool_journal.h - the journal thread: writes what gathered during the last sync, syncs once, publishes, lets go
  * It does nothing else: no index, no reading. Records are added by the loop as encoded bytes, each batch is one write
- * and one fdatasync, and the disk sets the pace: no timer. The thread is woken only when it sleeps, by one call; the
- * loop by one eventfd a batch.
+ * and one fdatasync, and the disk sets the pace: no timer for what somebody waits for. Patient records alone are synced
+ * only some time after the last sync, so that they share one, and do not stand in the way of what other processes sync.
+ * The thread is woken only when it sleeps, by one call; the loop by one eventfd a batch.
  *
  * Segments: the next one is made by the reading thread when the present one is half full; a full one is sealed there
  * too. Failed sync (or write): that file is never written or synced again. In a new one stands END {file, mark}, then
@@ -42,7 +43,7 @@ enum {
 /* Makes the first segment and starts the thread. NULL and *why. */
 struct journal *journal_open(const struct journal_conf *conf, enum err *why);
 /* Encodes r (which fits); done comes later. id_high: the highest id made so far. */
-void journal_add(struct journal *j, const struct record *r, msgid_t id_high, spool_done *done, void *arg);
+void journal_add(struct journal *j, const struct record *r, bool patient, msgid_t id_high, spool_done *done, void *arg);
 /* New messages have a chance: it is not broken and not swamped. */
 bool journal_healthy(const struct journal *j);
 /* A broken one tries again, if it is time. */

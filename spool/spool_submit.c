@@ -38,6 +38,7 @@ txn_put(struct spool_txn *txn)
 	txn->bodies = NULL;
 	txn->bodies_n = txn->bodies_waiting = 0;
 	txn->why = OK;
+	txn->patient = false;
 	STAILQ_INSERT_HEAD(&sp->unused, txn, link);
 }
 
@@ -130,6 +131,12 @@ spool_txn_copy(struct spool_txn *txn, const struct spool_copy *c)
 	return last_item(txn);
 }
 
+void
+spool_txn_patient(struct spool_txn *txn)
+{
+	txn->patient = true;
+}
+
 /* ---------------------------------------------------------------- submitting */
 
 /* The end of a transaction, by the journal or because a body failed: nothing is left of it but its answer. */
@@ -151,7 +158,7 @@ txn_done(void *arg, enum err why, const struct spool_proof *proof)
 static void
 to_journal(struct spool_txn *txn)
 {
-	journal_add(txn->sp->journal, &txn->record, id_last(&txn->sp->ids), txn_done, txn);
+	journal_add(txn->sp->journal, &txn->record, txn->patient, id_last(&txn->sp->ids), txn_done, txn);
 }
 
 /* The caller's bytes are gone when spool_submit returns; the record is encoded later. */

@@ -179,6 +179,8 @@ void dqueue_job_ready(struct dqueue *q, struct job *j);
 void dqueue_job_gone(struct dqueue *q, struct job *j);
 /* Opens connections for jobs that wait. */
 void dqueue_connect(struct dqueue *q);
+/* More connections are possible, or nothing waits for one: then a sync later costs no throughput. */
+bool dqueue_has_time(struct dqueue *q);
 struct job *dqueue_next(struct dqueue *q);
 /* Every waiting job gets this answer. */
 void dqueue_fail_waiting(struct dqueue *q, const struct dconn *c, enum smtp_stage stage, struct slice text);

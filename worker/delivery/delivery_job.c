@@ -309,6 +309,8 @@ job_opened(struct job *j)
 	}
 	txn = spool_txn_new(j->d->env.spool);
 	spool_txn_attempt(txn, &a);
+	if (dqueue_has_time(j->q))
+		spool_txn_patient(txn);
 	delivery_count(j->d, CELL_ATTEMPTS, 1);
 	if (spool_submit(txn, on_attempt_synced, j) == OK)
 		j->in_flight++;

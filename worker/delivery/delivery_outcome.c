@@ -211,6 +211,8 @@ job_submit(struct job *j)
 	if (j->bounce != NULL)
 		(void)bounce_add(j->bounce, txn);
 	spool_txn_outcome(txn, &o);
+	if (j->bounce == NULL && dqueue_has_time(j->q))
+		spool_txn_patient(txn);
 	if (spool_submit(txn, on_outcome_synced, j) == OK)
 		j->in_flight++;
 	else

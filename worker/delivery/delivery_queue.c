@@ -51,6 +51,12 @@ max_conns(struct dqueue *q)
 	return (unsigned)max;
 }
 
+bool
+dqueue_has_time(struct dqueue *q)
+{
+	return q->nwaiting == 0 || q->nconns < max_conns(q);
+}
+
 /* How many messages more there are hands for. */
 static unsigned
 room_for(struct dqueue *q)

@@ -1,6 +1,8 @@
 /* The journal: nothing is let go before it is synced, and what a failing disk makes of it. */
 #include "t/unit/spool/spool_fixture.h"
 
+#include <time.h>
+
 static _Atomic usec_t fake_now = 1000 * USEC_PER_SEC;
 static usec_t
 fake_mono(void)
@@ -73,6 +75,67 @@ what_gathers_is_one_sync_and_keeps_its_order(void **state)
 	}
 	assert_int_equal(counted(&f, CELL_JOURNAL_RECORDS), N);
 	assert_true(counted(&f, CELL_JOURNAL_SYNCS) < N / 4);
+	fixture_fini(&f);
+}
+
+static enum err
+submit_patient(struct fixture *f, msgid_t id, struct answer *a)
+{
+	struct spool_txn *txn = spool_txn_new(f->sp);
+	struct spool_attempt t = { .id = id, .n = 1, .place = { 1, 4096 } };
+
+	spool_txn_attempt(txn, &t);
+	spool_txn_patient(txn);
+	return spool_submit(txn, answer_take, a);
+}
+
+/* Syncs of patient records alone are at least two milliseconds apart, however quick the disk and slow the machine. */
+static void
+patient_records_share_syncs(void **state)
+{
+	enum { N = 30 };
+	struct timespec from, to;
+	struct fixture f;
+	int64_t took, syncs;
+
+	(void)state;
+	fixture_init(&f);
+	fixture_open(&f);
+	clock_gettime(CLOCK_MONOTONIC, &from);
+	for (int i = 0; i < N; i++) {
+		struct answer a = { 0 };
+		assert_int_equal(submit_patient(&f, (msgid_t)i + 1, &a), OK);
+		answers_await(&f, &a, 1);
+		assert_int_equal(a.why, OK);
+	}
+	clock_gettime(CLOCK_MONOTONIC, &to);
+	took = (to.tv_sec - from.tv_sec) * INT64_C(1000000000) + to.tv_nsec - from.tv_nsec;
+	syncs = counted(&f, CELL_JOURNAL_SYNCS);
+	assert_int_equal(syncs, N);
+	assert_true((syncs - 1) * 2000000 <= took);
+	fixture_fini(&f);
+}
+
+static void
+an_urgent_record_takes_the_patient_along(void **state)
+{
+	struct fixture f;
+
+	(void)state;
+	fixture_init(&f);
+	fixture_open(&f);
+	for (msgid_t i = 0; i < 20; i++) {
+		struct answer a[3] = { 0 };
+		answers_so_far = 0;
+		assert_int_equal(submit_patient(&f, i * 3 + 1, &a[0]), OK);
+		assert_int_equal(submit_message(&f, i * 3 + 2, SLICE("\r\n"), SLICE("x"), &a[1]), OK);
+		assert_int_equal(submit_patient(&f, i * 3 + 3, &a[2]), OK);
+		answers_await(&f, a, 3);
+		for (int k = 0; k < 3; k++) {
+			assert_int_equal(a[k].why, OK);
+			assert_int_equal(a[k].number, k);
+		}
+	}
 	fixture_fini(&f);
 }
 
@@ -465,6 +528,8 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(an_answer_comes_after_the_sync_and_never_at_once),
 		cmocka_unit_test(what_gathers_is_one_sync_and_keeps_its_order),
+		cmocka_unit_test(patient_records_share_syncs),
+		cmocka_unit_test(an_urgent_record_takes_the_patient_along),
 		cmocka_unit_test(full_segments_are_sealed_and_the_next_goes_on),
 		cmocka_unit_test(a_record_larger_than_a_segment_has_one_for_itself),
 		cmocka_unit_test(a_successor_opens_a_new_segment_and_leaves_the_old),

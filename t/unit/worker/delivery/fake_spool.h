@@ -29,7 +29,7 @@ struct fake_msg {
 	bool cold, taken, gate_closed, written;
 	/* what became of it */
 	unsigned attempts, outcomes, dones, releases, lost;
-	bool attempt_synced;
+	bool attempt_synced, attempt_patient, outcome_patient;
 	enum outcome_kind kind;
 	uint8_t stage;
 	uint32_t n;
@@ -54,7 +54,7 @@ struct spool_txn {
 	struct fake_msg *about;
 	struct spool_attempt attempt;
 	struct spool_outcome outcome;
-	bool has_attempt, has_outcome, has_notice;
+	bool has_attempt, has_outcome, has_notice, patient;
 	char *text, *remote, *to;
 	struct bytes notice;
 	spool_done *done;
@@ -175,6 +175,12 @@ spool_txn_message(struct spool_txn *t, const struct spool_message *m)
 	t->has_notice = true;
 	t->to = slice_dup(m->rcpt);
 	return 0;
+}
+
+void
+spool_txn_patient(struct spool_txn *txn)
+{
+	txn->patient = true;
 }
 
 uint16_t
@@ -316,10 +322,13 @@ fake_synced(struct spool_txn *t)
 		(*fail)--;
 		why = ERR_DAMAGED;
 	}
-	if (why == OK && t->has_attempt)
+	if (why == OK && t->has_attempt) {
 		m->attempt_synced = true;
+		m->attempt_patient = t->patient;
+	}
 	if (why == OK && t->has_outcome) {
 		m->outcomes++;
+		m->outcome_patient = t->patient;
 		m->kind = (enum outcome_kind)t->outcome.kind;
 		m->stage = t->outcome.stage;
 		m->n = t->outcome.n;

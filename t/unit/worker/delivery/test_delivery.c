@@ -833,6 +833,35 @@ it_can_end_at_any_moment(void **state)
 	}
 }
 
+/* Where a sync that comes later costs no throughput it may. With one connection and mail that waits for it, it would. */
+static void
+records_are_patient_where_it_costs_nothing(void **state)
+{
+	(void)state;
+	for (int most = 1; most <= 8; most += 7) {
+		struct world w;
+		char conf[200];
+
+		snprintf(conf, sizeof(conf), "%smax_outbound_connections = %d\n", GATEWAY, most);
+		world_open(&w, conf);
+		for (int i = 0; i < 4; i++)
+			fake_add(w.sp, "a@x", "ok@far.example");
+		world_run(&w, 5);
+		for (int i = 0; i < 4; i++) {
+			const struct fake_msg *m = &w.sp->msgs[i];
+
+			assert_int_equal(m->kind, OUTCOME_DELIVERED);
+			assert_int_equal(m->attempt_patient, most > 1 || i == 3);
+		}
+		assert_true(w.sp->msgs[3].outcome_patient);
+		fake_add(w.sp, "a@x", "perm@far.example");
+		world_run(&w, 5);
+		assert_int_equal(w.sp->msgs[4].notices, 1);
+		assert_false(w.sp->msgs[4].outcome_patient); /* a notice is a new message */
+		world_close(&w);
+	}
+}
+
 /* ---- queues that go the same way */
 
 static struct owner_queue *
@@ -975,6 +1004,7 @@ main(void)
 		cmocka_unit_test(the_rate_is_kept),
 		cmocka_unit_test(a_drain_finishes_what_is_in_work),
 		cmocka_unit_test(it_can_end_at_any_moment),
+		cmocka_unit_test(records_are_patient_where_it_costs_nothing),
 		cmocka_unit_test(queues_share_a_connection_to_one_host),
 		cmocka_unit_test(what_differs_is_not_shared),
 		cmocka_unit_test(a_connection_taken_over_may_be_gone),
