@@ -93,6 +93,12 @@ bool conf_is_set(const struct conf_view *v, enum opt_id id);
 /* Names the stanza that the value comes from: equal in all processes and over reloads, 0 for a default. Buckets and
  * limits that a scope shares with what falls back to it are keyed by it. */
 uint64_t conf_origin(const struct conf_view *v, enum opt_id id);
+/* The scope of that stanza; 0 for a default. */
+uint32_t conf_origin_scope(const struct conf_view *v, enum opt_id id);
+/* For people: where the value is written, "FILE:LINE", or "default"; and the value as written there, "" when it has
+ * none. Both are appended to out. */
+void conf_where(const struct conf_view *v, enum opt_id id, struct bytes *out);
+void conf_written(const struct conf_view *v, enum opt_id id, struct bytes *out);
 
 struct conf_rate {
 	uint32_t n;       /* events in `seconds`; 0: no limit */

@@ -260,6 +260,34 @@ conf_origin(const struct conf_view *v, enum opt_id id)
 	return x == NULL || x->node == NULL ? 0 : x->node->origin;
 }
 
+uint32_t
+conf_origin_scope(const struct conf_view *v, enum opt_id id)
+{
+	const struct conf_value *x = value(v, id, UINT32_MAX);
+
+	return x == NULL || x->node == NULL ? 0 : x->node->scope->bit;
+}
+
+void
+conf_where(const struct conf_view *v, enum opt_id id, struct bytes *out)
+{
+	const struct conf_value *x = value(v, id, UINT32_MAX);
+
+	if (x == NULL || x->node == NULL)
+		bytes_add_str(out, "default");
+	else
+		bytes_addf(out, "%s:%u", x->raw.pos.file, x->raw.pos.line);
+}
+
+void
+conf_written(const struct conf_view *v, enum opt_id id, struct bytes *out)
+{
+	const struct conf_value *x = value(v, id, UINT32_MAX);
+
+	for (size_t i = 0; x != NULL && i < x->raw.n; i++)
+		bytes_addf(out, "%s%s", i > 0 ? " " : "", x->raw.words[i].text);
+}
+
 struct conf_rate
 conf_rate(const struct conf_view *v, enum opt_id id)
 {
