@@ -145,6 +145,8 @@ struct frow *frow_find(struct fold *f, msgid_t id);
 void frow_changed(struct fold *f, struct frow *r);
 /* Gives the row another reason. */
 void frow_reason(struct frow *r, struct slice reason);
+/* What the far side said last, with time and place; NULL: an attempt has begun, it is no news any more. */
+void frow_said(struct frow *r, const struct spool_outcome *o);
 /* Sets the state anew from attempt, aside and fate. */
 void frow_restate(struct fold *f, struct frow *r);
 /* The message is over: row, edits and open attempt go; `became` is noted with attempts that were in doubt. */

@@ -57,6 +57,20 @@ frow_reason(struct frow *r, struct slice reason)
 }
 
 void
+frow_said(struct frow *r, const struct spool_outcome *o)
+{
+	struct index_row tmp = *r->now, *old = r->now;
+
+	tmp.said_at = o == NULL ? 0 : o->at;
+	tmp.stage = o == NULL ? 0 : o->stage;
+	tmp.remote = o == NULL ? SLICE("") : o->remote;
+	if (tmp.said_at == old->said_at && tmp.stage == old->stage && slice_eq(tmp.remote, old->remote))
+		return;
+	r->now = index_row_dup(&tmp);
+	free(old);
+}
+
+void
 frow_restate(struct fold *f, struct frow *r)
 {
 	struct fattempt *a = fattempt_find(f, r->id, r->now->tries);

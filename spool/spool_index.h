@@ -97,6 +97,10 @@ struct index_row {
 		      * it is not in doubt. Who writes an edit makes its `at` higher than this and the attempt's */
 	struct slice sender, rcpt, binding, domain;
 	struct slice reason; /* of the newest edit, or the last remote reply when deferred */
+	/* Of the last outcome, deferred or doubtful; all 0 when there was none, or a later attempt has begun. */
+	usec_t said_at;      /* real time */
+	struct slice remote; /* "address:port" of the far side, empty when none was reached */
+	uint8_t stage;       /* where in the dialogue; delivery's own numbers */
 };
 
 enum err index_message_get(struct index_txn *t, msgid_t id, struct index_row *out);

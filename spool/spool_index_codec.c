@@ -3,7 +3,7 @@
 #include "shm/base/mem.h"
 #include "spool/spool_index_int.h"
 
-enum { V1 = 1 };
+enum { V1 = 1, V2 = 2 };
 
 /* ---- keys ---- */
 
@@ -217,10 +217,12 @@ begin(struct bytes *b)
 
 /* ---- message rows ---- */
 
+/* Version 2 has the last outcome behind all else: what was not answered yet costs nothing for it. */
 void
 encode_row(struct bytes *b, const struct index_row *r)
 {
-	begin(b);
+	b->n = 0;
+	bytes_add_u8(b, r->said_at == 0 ? V1 : V2);
 	bytes_add_u32(b, r->place.seg);
 	bytes_add_u32(b, r->place.off);
 	bytes_add_u16(b, r->item);
@@ -244,6 +246,21 @@ encode_row(struct bytes *b, const struct index_row *r)
 	bytes_add_lstr(b, r->binding);
 	bytes_add_lstr(b, r->domain);
 	bytes_add_lstr(b, r->reason);
+	if (r->said_at == 0)
+		return;
+	bytes_add_u64(b, (uint64_t)r->said_at);
+	bytes_add_u8(b, r->stage);
+	bytes_add_lstr(b, r->remote);
+}
+
+/* The last outcome: only version 2 has one. */
+static bool
+row_said(struct slice *v, uint8_t version, struct index_row *r)
+{
+	r->said_at = 0;
+	r->stage = 0;
+	r->remote = slice_of(NULL, 0);
+	return version == V1 || (take_i64(v, &r->said_at) && take_u8(v, &r->stage) && take_lstr(v, &r->remote));
 }
 
 static bool
@@ -259,21 +276,25 @@ bool
 decode_row(struct slice k, struct slice v, void *out)
 {
 	struct index_row *r = out;
+	uint8_t version;
 
-	return take_be64(&k, &r->id) && k.n == 0 && take_version(&v) && row_small(&v, r) && take_i64(&v, &r->due) &&
-	       take_i64(&v, &r->received_at) && take_i64(&v, &r->look) && take_u64(&v, &r->writer) &&
-	       take_u64(&v, &r->size) && take_i64(&v, &r->edit) && take_lstr(&v, &r->sender) &&
-	       take_lstr(&v, &r->rcpt) && take_lstr(&v, &r->binding) && take_lstr(&v, &r->domain) &&
-	       take_lstr(&v, &r->reason) && v.n == 0 && r->state < ROW_STATES;
+	return take_be64(&k, &r->id) && k.n == 0 && take_u8(&v, &version) && (version == V1 || version == V2) &&
+	       row_small(&v, r) && take_i64(&v, &r->due) && take_i64(&v, &r->received_at) && take_i64(&v, &r->look) &&
+	       take_u64(&v, &r->writer) && take_u64(&v, &r->size) && take_i64(&v, &r->edit) &&
+	       take_lstr(&v, &r->sender) && take_lstr(&v, &r->rcpt) && take_lstr(&v, &r->binding) &&
+	       take_lstr(&v, &r->domain) && take_lstr(&v, &r->reason) && row_said(&v, version, r) && v.n == 0 &&
+	       r->state < ROW_STATES;
 }
 
 struct index_row *
 index_row_dup(const struct index_row *row)
 {
-	const struct slice *from[] = { &row->sender, &row->rcpt, &row->binding, &row->domain, &row->reason };
-	struct index_row *r =
-		mem_alloc(sizeof(*r) + row->sender.n + row->rcpt.n + row->binding.n + row->domain.n + row->reason.n);
-	struct slice *to[] = { &r->sender, &r->rcpt, &r->binding, &r->domain, &r->reason };
+	const struct slice *from[] = {
+		&row->sender, &row->rcpt, &row->binding, &row->domain, &row->reason, &row->remote
+	};
+	struct index_row *r = mem_alloc(sizeof(*r) + row->sender.n + row->rcpt.n + row->binding.n + row->domain.n +
+					row->reason.n + row->remote.n);
+	struct slice *to[] = { &r->sender, &r->rcpt, &r->binding, &r->domain, &r->reason, &r->remote };
 	char *p = (char *)(r + 1);
 
 	*r = *row;
