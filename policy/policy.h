@@ -57,7 +57,7 @@ enum policy_may {
 	MAY_CONTENT = 1 << 5,    /* header and body */
 	MAY_DISCARD = 1 << 6,    /* */
 	MAY_ROUTE = 1 << 7,      /* routing domain */
-	MAY_BINDING = 1 << 8,    /* binding, priority */
+	MAY_BINDING = 1 << 8,    /* binding, priority, time */
 	MAY_READ = 1 << 9,       /* header and body may be read */
 };
 

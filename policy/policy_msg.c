@@ -10,6 +10,7 @@ struct policy_msg {
 	bool clone;
 	bool discarded;
 	uint8_t priority;
+	usec_t due;
 	msgid_t id, batch, conn;
 	usec_t received_at;
 	struct policy_block *header, *body;               /* never NULL */
@@ -67,6 +68,7 @@ policy_msg_clone(struct policy_msg *from, msgid_t id, struct slice rcpt)
 	m->clone = true;
 	m->discarded = from->discarded;
 	m->priority = from->priority;
+	m->due = from->due;
 	m->id = id;
 	m->batch = from->batch;
 	m->conn = from->conn;
@@ -255,6 +257,18 @@ void
 policy_msg_set_priority(struct policy_msg *m, uint8_t priority)
 {
 	m->priority = priority;
+}
+
+usec_t
+policy_msg_due(const struct policy_msg *m)
+{
+	return m->due;
+}
+
+void
+policy_msg_set_due(struct policy_msg *m, usec_t due)
+{
+	m->due = due;
 }
 
 bool

@@ -94,6 +94,9 @@ void policy_msg_set_binding(struct policy_msg *m, struct slice name);
 void policy_msg_set_routing_domain(struct policy_msg *m, struct slice domain);
 uint8_t policy_msg_priority(const struct policy_msg *m); /* 0 or 1 */
 void policy_msg_set_priority(struct policy_msg *m, uint8_t priority);
+/* Not tried before then (real time), 0: at once. Clones inherit it. */
+usec_t policy_msg_due(const struct policy_msg *m);
+void policy_msg_set_due(struct policy_msg *m, usec_t due);
 
 /* Discarded: the client is told success, nothing is written but the rejectlog line with this text ("550 5.7.0 ...").
  * Discarding the message before it is cloned discards it for every recipient: clones inherit it. */

@@ -81,6 +81,7 @@ row_of(const struct spool_message *m, struct place at, uint16_t item, uint32_t b
 		.origin = m->origin,
 		.body_seg = body_seg,
 		.received_at = m->received_at,
+		.due = m->due,
 		.size = m->size,
 		.sender = m->sender,
 		.rcpt = m->rcpt,
@@ -136,8 +137,8 @@ open_attempt(struct fold *f, struct frow *r, uint32_t n, uint64_t writer, uint32
 {
 	close_older(f, r);
 	r->now->tries = n;
-	if (r->now->aside == 0 && r->now->fate == ROW_LIVES)
 	frow_said(r, NULL);
+	if (r->now->aside == 0 && r->now->fate == ROW_LIVES)
 		frow_reason(r,
 			    SLICE("")); /* the last reply is no reason any more, whether its outcome was met or not */
 	fattempt_new(f, r->now,
@@ -194,8 +195,8 @@ apply_deferred(struct fold *f, struct frow *r, const struct spool_outcome *o, st
 		close_older(f, r);
 	r->now->tries = o->n;
 	r->now->due = o->next_due;
-	if (r->now->aside == 0 && r->now->fate == ROW_LIVES)
 	frow_said(r, o);
+	if (r->now->aside == 0 && r->now->fate == ROW_LIVES)
 		frow_reason(r, o->text);
 	f->ledger.deferrals++;
 	frow_restate(f, r);
@@ -210,8 +211,8 @@ apply_doubtful(struct fold *f, struct frow *r, const struct spool_outcome *o, st
 	}
 	if (a->a.state == ATTEMPT_OPEN)
 		fattempt_doubt(f, a, o->at);
-	if (a->a.at <= r->now->edit)
 	frow_said(r, o);
+	if (a->a.at <= r->now->edit)
 		fattempt_close(f, a, r->now->aside != 0 ? ATTEMPT_HELD : ATTEMPT_RETRIED);
 	frow_restate(f, r);
 	/* Not at once: a next hop that always breaks there would get it every second. */

@@ -4,7 +4,8 @@
 
 #include "shm/base/le.h"
 
-enum { ITEM_HEAD = 6, ITEM_VERSION = 1 };
+/* A message with a time of its own is of version 2: the time stands behind the rest. */
+enum { ITEM_HEAD = 6, ITEM_VERSION = 1, MESSAGE_TIMED = 2 };
 
 /* ---------------------------------------------------------------- common fields */
 
@@ -92,19 +93,25 @@ record_add_message(struct record *r, const struct spool_message *m)
 	bytes_add_u16(b, m->body_blob);
 	bytes_add_u16(b, m->conn_ctx_blob);
 	bytes_add_u16(b, m->ctx_blob);
+	if (m->due != 0) {
+		r->meta.p[at + 1] = MESSAGE_TIMED;
+		bytes_add_u64(b, (uint64_t)m->due);
+	}
 	item_end(r, at);
 }
 
 static bool
-message_take(struct slice *s, struct spool_message *m)
+message_take(struct slice *s, uint8_t version, struct spool_message *m)
 {
+	m->due = 0;
 	return take_u64(s, &m->id) && take_u64(s, &m->batch) && take_u64(s, &m->conn) && take_i64(s, &m->received_at) &&
 	       take_u8(s, &m->origin) && take_u8(s, &m->protocol) && take_u8(s, &m->priority) &&
 	       take_u8(s, &m->notify) && take_u16(s, &m->flags) && take_lstr(s, &m->sender) && take_lstr(s, &m->rcpt) &&
 	       take_lstr(s, &m->orcpt) && take_lstr(s, &m->envid) && take_lstr(s, &m->ret) &&
 	       take_lstr(s, &m->binding) && take_lstr(s, &m->domain) && take_lstr(s, &m->peer) &&
 	       take_u64(s, &m->size) && take_u16(s, &m->header_blob) && take_u16(s, &m->body_blob) &&
-	       take_u16(s, &m->conn_ctx_blob) && take_u16(s, &m->ctx_blob);
+	       take_u16(s, &m->conn_ctx_blob) && take_u16(s, &m->ctx_blob) &&
+	       (version == ITEM_VERSION || take_i64(s, &m->due));
 }
 
 /* ---------------------------------------------------------------- attempt, outcome */
@@ -265,12 +272,12 @@ item_reader_init(struct item_reader *r, const struct record_head *h, struct slic
 }
 
 static bool
-item_take(enum item_kind kind, struct slice *s, struct spool_item *out)
+item_take(enum item_kind kind, uint8_t version, struct slice *s, struct spool_item *out)
 {
 	out->kind = kind;
 	switch (kind) {
 	case ITEM_MESSAGE:
-		return message_take(s, &out->message);
+		return message_take(s, version, &out->message);
 	case ITEM_ATTEMPT:
 		return attempt_take(s, &out->attempt);
 	case ITEM_OUTCOME:
@@ -308,9 +315,10 @@ item_next(struct item_reader *r, struct spool_item *out)
 		return ERR_DAMAGED;
 	r->left--;
 	r->number++;
-	if (version != ITEM_VERSION || kind == 0 || kind >= ITEM_KIND_MAX)
+	if (kind == 0 || kind >= ITEM_KIND_MAX ||
+	    (version != ITEM_VERSION && (kind != ITEM_MESSAGE || version != MESSAGE_TIMED)))
 		return ERR_VERSION;
-	if (!item_take((enum item_kind)kind, &fields, out) || fields.n != 0)
+	if (!item_take((enum item_kind)kind, version, &fields, out) || fields.n != 0)
 		return ERR_DAMAGED;
 	return OK;
 }

@@ -166,6 +166,7 @@ struct owner_news {
 	uint16_t item;
 	uint8_t priority;
 	usec_t received_at;
+	usec_t due; /* real; 0: at once */
 	struct slice binding, domain;
 };
 void owner_tell(struct spool_owner *o, const struct owner_news *n);

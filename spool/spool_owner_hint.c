@@ -20,7 +20,8 @@ owner_tell(struct spool_owner *o, const struct owner_news *n)
 			  .off = n->place.off,
 			  .item = n->item,
 			  .priority = n->priority,
-			  .at = n->received_at };
+			  .at = n->received_at,
+			  .arg = { (uint64_t)n->due } };
 	unsigned slot;
 
 	h.partition = (uint32_t)(h.queue % PARTITIONS);
@@ -97,6 +98,12 @@ believe(struct spool_owner *o, const struct hint *h, struct slice binding, struc
 	struct owner_queue *q = queue_get(o, h->queue, binding, domain);
 	struct owner_mem *m;
 
+	/* Not its time yet: the map says when, and a queued message costs nothing until then. */
+	if ((usec_t)h->arg[0] > clock_real()) {
+		if ((usec_t)h->arg[0] < o->next_wake)
+			o->next_wake = (usec_t)h->arg[0];
+		return;
+	}
 	/* What jumps the queue is not to wait behind a full window. */
 	if ((queue_window_full(q) && h->priority == 0) || o->n_loaded >= OWNER_LOADED ||
 	    owner_in_range(o, h->id, 0, q)) {

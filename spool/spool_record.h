@@ -97,6 +97,7 @@ enum { /* spool_message.notify, RFC 3461; 0: not given */
 struct spool_message {
 	msgid_t id, batch, conn; /* batch: the same for all recipients of one transaction */
 	usec_t received_at;      /* real clock */
+	usec_t due;              /* real clock; not tried before then, as policy wished; 0: at once */
 	uint8_t origin, protocol, priority, notify;
 	uint16_t flags;
 	struct slice sender;              /* without brackets; empty is the null sender */

@@ -170,6 +170,7 @@ on_queued(void *arg, const struct reception_queued *q)
 						   .item = q->item,
 						   .priority = q->priority,
 						   .received_at = q->received_at,
+						   .due = q->due,
 						   .binding = q->binding,
 						   .domain = q->domain });
 }
@@ -184,6 +185,7 @@ on_made(void *arg, const struct delivery_made *m)
 						   .item = m->item,
 						   .priority = m->priority,
 						   .received_at = m->received_at,
+						   .due = m->due,
 						   .binding = m->binding,
 						   .domain = m->domain });
 }

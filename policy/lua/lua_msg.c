@@ -8,6 +8,7 @@
 #include "spool/format/header.h"
 
 enum { HEADER_VALUES_MAX = 1000, MSG_BYTES_A_STEP = 32 };
+#define TIME_MAX INT64_C(253402300800) /* the year 10000, seconds */
 
 /* The message at 1, which the phase may change in this way. */
 static struct policy_msg *
@@ -400,6 +401,26 @@ msg_routing_domain(lua_State *L)
 	return 1;
 }
 
+/* delay_until([time]): seconds since the epoch, fractions allowed; it is not tried before then. A time that is past is
+ * now. Gives the time that holds, nil for none. */
+static int
+msg_delay_until(lua_State *L)
+{
+	struct policy_msg *m = check_msg(L, 1);
+
+	if (!lua_isnoneornil(L, 2)) {
+		check_change(L, MAY_BINDING, "msg:delay_until(time)");
+		const lua_Number at = luaL_checknumber(L, 2);
+		luaL_argcheck(L, at >= 0 && at < (lua_Number)TIME_MAX, 2, "not a time in seconds since the epoch");
+		policy_msg_set_due(m, (usec_t)(at * (lua_Number)USEC_PER_SEC));
+	}
+	if (policy_msg_due(m) == 0)
+		lua_pushnil(L);
+	else
+		lua_pushnumber(L, (lua_Number)policy_msg_due(m) / (lua_Number)USEC_PER_SEC);
+	return 1;
+}
+
 static bool
 begins_with_code(struct slice s)
 {
@@ -470,6 +491,7 @@ const luaL_Reg msg_methods[] = {
 	{ "body", msg_body },
 	{ "binding", msg_binding },
 	{ "routing_domain", msg_routing_domain },
+	{ "delay_until", msg_delay_until },
 	{ "discard", msg_discard },
 	{ "get_message_size", msg_get_message_size },
 	{ "reception_peer", msg_reception_peer },

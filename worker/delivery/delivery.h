@@ -33,6 +33,7 @@ struct delivery_made {
 	struct place place;
 	uint16_t item;
 	uint8_t priority;
+	int64_t due; /* real time; 0: at once */
 	struct slice binding, domain;
 	uint64_t size;
 	int64_t received_at; /* real time */

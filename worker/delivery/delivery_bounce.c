@@ -186,6 +186,7 @@ ready(struct bounce *b)
 	if (policy_block_bytes(policy_msg_body(b->msg), &bytes) == OK)
 		bytes_add_slice(&b->body, bytes);
 	b->item.priority = policy_msg_priority(b->msg);
+	b->item.due = policy_msg_due(b->msg);
 	b->header_now = slice_bytes(&b->header);
 	b->body_now = slice_bytes(&b->body);
 	fill_item(b);
@@ -290,6 +291,7 @@ bounce_made(struct bounce *b, struct place place, uint16_t item)
 		.place = place,
 		.item = item,
 		.priority = b->item.priority,
+		.due = b->item.due,
 		.binding = b->item.binding,
 		.domain = b->item.domain,
 		.size = b->item.size,

@@ -86,6 +86,7 @@ fill_item(struct esmtp *s, struct policy_msg *m, struct reception_mail_item *ite
 	item->sender = arena_slice(t->arena, policy_msg_sender(m));
 	item->rcpt = arena_slice(t->arena, policy_msg_rcpt(m));
 	item->priority = policy_msg_priority(m);
+	item->due = policy_msg_due(m);
 	item->binding = arena_slice(t->arena, binding.n > 0 ? binding : SLICE("default"));
 	item->domain = lower(t->arena, routing_domain(s, m));
 	item->conn_context = pack_context(t->arena, policy_msg_conn_context(m), &packs[0]);

@@ -42,6 +42,7 @@ struct reception_mail_item {
 	bool generated; /* a notice: null sender, both its own */
 	bool eightbit;
 	uint8_t priority;
+	usec_t due;                         /* real; not tried before then, 0: at once */
 	struct slice binding;               /* name, never empty */
 	struct slice domain;                /* routing domain, lower case; the queue is (binding, domain) */
 	struct slice conn_context, context; /* dictionaries, packed; equal slices become one blob; may be empty */

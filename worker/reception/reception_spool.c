@@ -143,6 +143,7 @@ add_item(struct blobs *b, const struct reception_mail *mail, const struct recept
 				   .origin = it->generated ? ORIGIN_GENERATED : ORIGIN_ACCEPTED,
 				   .protocol = it->generated ? PROTOCOL_INTERNAL : PROTOCOL_ESMTP,
 				   .priority = it->priority,
+				   .due = it->due,
 				   .sender = it->sender,
 				   .rcpt = it->rcpt,
 				   .binding = it->binding,
@@ -170,6 +171,7 @@ tell_owners(const struct flight *f, const struct spool_proof *proof)
 		q.id = it->id;
 		q.item = (uint16_t)i;
 		q.priority = it->priority;
+		q.due = it->due;
 		q.binding = it->binding;
 		q.domain = it->domain;
 		q.size = item_size(f->mail, it);

@@ -16,6 +16,7 @@ struct reception_queued {
 	struct place place;
 	uint16_t item;
 	uint8_t priority;
+	usec_t due; /* real; 0: at once */
 	struct slice binding, domain;
 	usec_t received_at; /* real */
 	uint64_t size;
