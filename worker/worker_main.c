@@ -370,6 +370,7 @@ open_delivery(struct worker *w)
 							   .limits = shm_area_limits(env->area),
 							   .slot = env->slot,
 							   .own = w->own,
+							   .workers = env->workers,
 							   .own_n = env->nlisteners,
 							   .made = on_made,
 							   .drained = on_delivered,

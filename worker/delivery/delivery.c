@@ -6,6 +6,7 @@
 
 #include "shm/base/mem.h"
 #include "shm/shm_area.h"
+#include "shm/shm_limits.h"
 
 /* ---- who we are ---- */
 
@@ -131,12 +132,22 @@ delivery_trace(struct delivery *d, msgid_t id, const char *event, struct slice t
 		d->env.trace(d->env.trace_arg, id, event, text);
 }
 
+void
+delivery_read_bounds(struct delivery *d)
+{
+	int64_t most = conf_int(conf_global(d->conf), OPT_MAX_RESIDENT_MESSAGES);
+	int64_t workers = d->env.workers == 0 ? 1 : d->env.workers;
+
+	most = most == 0 ? JOBS_MAX : (most + workers - 1) / workers;
+	d->resident = most < JOBS_MAX ? (unsigned)most : JOBS_MAX;
+}
+
 static void
 on_room(void *arg)
 {
 	struct delivery *d = arg;
 
-	if (d->full && d->njobs < JOBS_MAX && d->bytes < BYTES_MAX) {
+	if (d->full && d->njobs < d->resident && d->bytes < BYTES_MAX) {
 		d->full = false;
 		owner_room(d->env.owner);
 	}
@@ -238,8 +249,11 @@ delivery_new(const struct delivery_env *env)
 		(struct route_env){ .loop = env->loop, .resolver = env->resolver, .own = delivery_own, .arg = d };
 	d->slot = env->area == NULL ? NULL : shm_slot(env->area, env->slot);
 	TAILQ_INIT(&d->queues);
+	TAILQ_INIT(&d->starved);
 	TAILQ_INIT(&d->jobs);
 	RB_INIT(&d->ways);
+	d->permit_server = limit_key("outbound", SLICE(""), SLICE(""));
+	delivery_read_bounds(d);
 	owner_set_ops(env->owner, &ops, d);
 	return d;
 }
@@ -292,6 +306,7 @@ delivery_free(struct delivery **dp)
 		dqueue_free(q);
 	}
 	loop_later_cancel(d->env.loop, &d->room);
+	loop_timer_stop(d->env.loop, &d->starved_retry);
 	host_memory_free(&d->hosts);
 	free(d->own);
 	free(d);
@@ -304,6 +319,7 @@ delivery_set_conf(struct delivery *d, struct conf *conf)
 	struct dqueue *q;
 
 	d->conf = conf;
+	delivery_read_bounds(d);
 	TAILQ_FOREACH (q, &d->queues, link)
 		q->view_of = NULL; /* a new one may stand where an old one stood */
 }

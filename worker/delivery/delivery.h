@@ -51,6 +51,7 @@ struct delivery_env {
 	struct shm_area *area;
 	struct shm_limits *limits;
 	int slot;
+	unsigned workers; /* that share max_resident_messages; 0 counts as 1 */
 	/* Addresses of our own SMTP listeners, wildcards as they are: a next hop among them is a loop. */
 	const struct sockaddr_storage *own;
 	size_t own_n;

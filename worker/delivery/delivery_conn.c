@@ -9,7 +9,6 @@
 
 #include "shm/base/log.h"
 #include "shm/base/mem.h"
-#include "shm/shm_limits.h"
 
 #define TEXT_NO_CONNECTION "451 4.4.1 [internal] No valid hosts (unable to make any connections)"
 #define TEXT_ALL_AVOIDED   "421 4.4.0 [internal] no MXs for this domain could be reached at this time"
@@ -427,14 +426,15 @@ struct dconn *
 dconn_new(struct dqueue *q)
 {
 	struct delivery *d = q->d;
-	int64_t max = conf_int(delivery_view(d, q), OPT_MAX_OUTBOUND_CONNECTIONS);
 	struct dconn *c;
+	unsigned permits;
 
-	if (d->env.limits != NULL &&
-	    !limit_take(d->env.limits, d->env.slot, q->permit, max < 0 ? UINT32_MAX : (uint32_t)max))
+	if (permits_take(q, &permits) != PERMIT_ALL)
 		return NULL;
 	c = mem_zalloc(sizeof(*c));
 	c->q = q;
+	c->permits = permits;
+	c->since = clock_real();
 	c->refused_only = true;
 	TAILQ_INSERT_TAIL(&q->conns, c, link);
 	q->nconns++;
@@ -464,8 +464,7 @@ dconn_free(struct dconn *c)
 	q->nconns--;
 	q->nconnecting--;
 	d->nconns--;
-	if (d->env.limits != NULL)
-		limit_give(d->env.limits, d->env.slot, q->permit);
+	permits_give(q, c->permits);
 	way_leave(d, &c->way);
 	bytes_fini(&c->failure);
 	free(c->hops);

@@ -1,8 +1,9 @@
 /* delivery_int.h - what the files of delivery share
  * delivery.c: the worker's object and the owner's questions. delivery_queue.c: a queue at work: how many messages are
  * taken, how many connections opened. delivery_conn.c: one connection, from route to QUIT. delivery_way.c: which queues
- * a connection at rest can serve. delivery_job.c: one message from take to outcome. delivery_outcome.c: what an answer means, and the record of it. delivery_bounce.c: the notice.
- * delivery_log.c: log lines and counters. */
+ * a connection at rest can serve. delivery_permit.c: what a connection must be allowed by. delivery_job.c: one message
+ * from take to outcome. delivery_outcome.c: what an answer means, and the record of it. delivery_bounce.c: the notice.
+ * delivery_log.c: log lines and counters. delivery_why.c: what holds a message, for the console. */
 #ifndef WORKER_DELIVERY_DELIVERY_INT_H
 #define WORKER_DELIVERY_DELIVERY_INT_H
 
@@ -45,6 +46,7 @@ struct dqueue {
 	const struct conf_view *view; /* of view_of; found anew when the configuration is another */
 	const struct conf *view_of;
 	uint64_t permit;           /* limit key of its connections */
+	uint64_t permit_binding;   /* and of all of its binding */
 	TAILQ_HEAD(, job) waiting; /* loaded, in the order of their turn */
 	TAILQ_HEAD(, dconn) idle;  /* the latest used first */
 	TAILQ_HEAD(, dconn) conns;
@@ -56,7 +58,9 @@ struct dqueue {
 	usec_t wait_until;     /* no taking before (loop time) */
 	usec_t soft_until;     /* the host refuses more connections than there are */
 	struct ev_timer retry; /* for a permit */
-	TAILQ_ENTRY(dqueue) link;
+	bool starved;          /* stands in line for one that queues share */
+	uint8_t refused;       /* enum permit: which one was refused last */
+	TAILQ_ENTRY(dqueue) link, starved_link;
 };
 
 struct dconn {
@@ -70,6 +74,8 @@ struct dconn {
 	struct route_hop *hops;                  /* names behind them, one block */
 	bool is_idle, was_greeted, refused_only; /* refused_only: every host said 5xx */
 	unsigned tried;
+	unsigned permits;       /* taken: bits of enum permit */
+	usec_t since;           /* real: it was begun, or its present host was */
 	char remote[HOST_TEXT]; /* with port */
 	char ip[HOST_TEXT];     /* without */
 	struct bytes failure;   /* of the last host: code and text */
@@ -151,7 +157,12 @@ struct delivery {
 	TAILQ_HEAD(, dqueue) queues;
 	TAILQ_HEAD(, job) jobs;
 	struct ways ways;
+	TAILQ_HEAD(, dqueue) starved; /* wait for a permit that queues share */
+	unsigned nstarved;
+	struct ev_timer starved_retry;
+	uint64_t permit_server; /* limit key of all connections */
 	unsigned njobs, nconns, resolving;
+	unsigned resident; /* most messages in hand: this worker's share of max_resident_messages */
 	uint64_t bytes;
 	bool draining, full, drained_told;
 	char system_name[256]; /* when hostname is not configured */
@@ -167,6 +178,8 @@ void delivery_trace(struct delivery *d, msgid_t id, const char *event, struct sl
 /* A job or connection has ended: others may have waited for its room. */
 void delivery_room(struct delivery *d);
 /* ss is empty (family 0) when `text` is "*"; false: it is no address. */
+/* At a new configuration. */
+void delivery_read_bounds(struct delivery *d);
 bool delivery_bind_address(const char *text, struct sockaddr_storage *ss);
 
 /* delivery_queue.c */
@@ -187,6 +200,25 @@ void dqueue_fail_waiting(struct dqueue *q, const struct dconn *c, enum smtp_stag
 /* They go back to the owner, untried, and nothing is taken before then (loop time). */
 void dqueue_hold_off(struct dqueue *q, usec_t until);
 
+/* The bucket of outbound_throttle_messages. */
+uint64_t delivery_throttle_key(const struct conf_view *v);
+
+/* delivery_permit.c */
+enum permit { PERMIT_QUEUE, PERMIT_BINDING, PERMIT_SERVER, PERMIT_ALL };
+struct permits {
+	struct {
+		uint64_t key; /* 0: there is no such limit */
+		uint32_t most;
+	} of[PERMIT_ALL];
+};
+/* What holds for a connection of this queue now. */
+void permits_of(struct dqueue *q, struct permits *p);
+/* One of each, noted in *taken. PERMIT_ALL: it may be opened; else which one was refused, and nothing is taken: for a
+ * limit that queues share the queue then stands in line. */
+enum permit permits_take(struct dqueue *q, unsigned *taken);
+void permits_give(struct dqueue *q, unsigned taken);
+/* Out of the line. */
+void permits_forget(struct dqueue *q);
 /* delivery_conn.c */
 struct dconn *dconn_new(struct dqueue *q);
 void dconn_free(struct dconn *c);

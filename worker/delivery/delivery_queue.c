@@ -23,6 +23,7 @@ dqueue_of(struct delivery *d, struct owner_queue *oq)
 	q->binding = owner_queue_binding(oq);
 	q->domain = owner_queue_domain(oq);
 	q->permit = limit_key("binding_domain", q->binding, q->domain);
+	q->permit_binding = limit_key("binding", q->binding, SLICE(""));
 	TAILQ_INIT(&q->waiting);
 	TAILQ_INIT(&q->idle);
 	TAILQ_INIT(&q->conns);
@@ -35,6 +36,7 @@ void
 dqueue_free(struct dqueue *q)
 {
 	loop_timer_stop(q->d->env.loop, &q->retry);
+	permits_forget(q);
 	TAILQ_REMOVE(&q->d->queues, q, link);
 	free(q);
 }
@@ -117,7 +119,7 @@ dqueue_refill(struct dqueue *q)
 	while (!d->draining && loop_now(d->env.loop) >= q->wait_until && (want = room_for(q)) > 0) {
 		size_t ready = owner_queue_ready(q->oq), got;
 
-		if (d->njobs >= JOBS_MAX || d->bytes >= BYTES_MAX) {
+		if (d->njobs >= d->resident || d->bytes >= BYTES_MAX) {
 			d->full = true;
 			return false;
 		}
@@ -129,6 +131,7 @@ dqueue_refill(struct dqueue *q)
 		got = owner_take(q->oq, want, msgs);
 		if (got < want)
 			unthrottle(q, want - (unsigned)got);
+		want = want < d->resident - d->njobs ? want : d->resident - d->njobs;
 		for (size_t i = 0; i < got; i++)
 			(void)job_new(q, msgs[i]);
 		if (got == 0)
@@ -190,7 +193,7 @@ dqueue_connect(struct dqueue *q)
 		if (d->nconns < CONNS_MAX && dconn_new(q) != NULL)
 			continue;
 		/* Somebody else holds what we may have: an owner before us, whose connections are ending. */
-		if (q->nconns == 0)
+		if (q->nconns == 0 && !q->starved)
 			loop_timer_set(d->env.loop, &q->retry, loop_now(d->env.loop) + PERMIT_RETRY_MS * USEC_PER_MS,
 				       on_retry, q);
 		return;
