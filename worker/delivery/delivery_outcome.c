@@ -96,8 +96,10 @@ decide(struct job *j, const struct smtp_result *r)
 	} else {
 		settle_later(j, r->text);
 		if (r->how == SMTP_DOUBT) {
-			/* Whatever the schedule says: what became of it is not known, so it did not fail. */
-			if (o->kind != OUTCOME_DEFERRED)
+			/* Whatever the schedule says: what became of it is not known, so it did not fail. And only
+			 * another try has to wait: to hold it, or to take it as delivered, is due at once. */
+			if (o->kind != OUTCOME_DEFERRED ||
+			    conf_int(conf_global(j->d->conf), OPT_IN_DOUBT) != IN_DOUBT_RETRY)
 				o->next_due = clock_real();
 			o->kind = OUTCOME_DOUBTFUL;
 			o->notice = false;
