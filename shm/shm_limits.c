@@ -234,6 +234,24 @@ bucket_take(struct shm_limits *l, uint64_t key, uint32_t n, uint32_t per_seconds
 	return ok;
 }
 
+usec_t
+bucket_until(struct shm_limits *l, uint64_t key, uint32_t n, uint32_t per_seconds, usec_t now)
+{
+	struct bucket_entry *set = l->buckets[set_of(key)];
+	usec_t window = (usec_t)(per_seconds == 0 ? 1 : per_seconds) * USEC_PER_SEC, again = 0;
+	pthread_mutex_t *m = lock_set(l, set_of(key));
+
+	for (int i = 0; i < BUCKET_WAYS; i++) {
+		usec_t until = atomic_load_explicit(&set[i].until, memory_order_relaxed);
+
+		if (until > now && atomic_load_explicit(&set[i].key, memory_order_relaxed) == key &&
+		    atomic_load_explicit(&set[i].used, memory_order_relaxed) >= n)
+			again = until - now > window ? now + window : until;
+	}
+	pthread_mutex_unlock(m);
+	return again;
+}
+
 void
 bucket_give(struct shm_limits *l, uint64_t key, usec_t now)
 {

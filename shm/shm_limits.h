@@ -37,6 +37,8 @@ void limits_clear_slot(struct shm_limits *l, int slot);
  * window is forgotten, which changes nothing. n = 0 never lets any through (when_again = now + one window). When there
  * is no room for the key: false, one second on. */
 bool bucket_take(struct shm_limits *l, uint64_t key, uint32_t n, uint32_t per_seconds, usec_t now, usec_t *when_again);
+/* When the next one will be let through, by what was spent so far; 0: at once. Spends nothing. */
+usec_t bucket_until(struct shm_limits *l, uint64_t key, uint32_t n, uint32_t per_seconds, usec_t now);
 /* Gives one back that was taken but not used, in the same window. */
 void bucket_give(struct shm_limits *l, uint64_t key, usec_t now);
 

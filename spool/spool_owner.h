@@ -215,4 +215,27 @@ void owner_counts(const struct spool_owner *o, struct owner_counts *out);
 void owner_each_queue(struct spool_owner *o, void (*fn)(void *arg, struct owner_queue *q), void *arg);
 bool owner_queue_suspended(const struct owner_queue *q);
 
+/* Where a message is, for the console. */
+enum owner_where {
+	OWNER_FOREIGN,  /* its partition is another worker's */
+	OWNER_STARTING, /* ours, but who owned it before is not through yet */
+	OWNER_HANDED,   /* was ours: we drain */
+	OWNER_ABSENT,   /* not in memory: the map has it, and it is not due or its turn has not come */
+	OWNER_READY,    /* due, waits to be taken */
+	OWNER_LATER,    /* in memory, due later */
+	OWNER_TAKEN,    /* in delivery's hands */
+	OWNER_EDITING,  /* what the console wants of it is on its way to the disk */
+	OWNER_OVER,     /* what became of it is written, and not yet in the map */
+};
+struct owner_found {
+	enum owner_where where;
+	usec_t due;                /* real; OWNER_READY, OWNER_LATER */
+	void *role;                /* OWNER_TAKEN: delivery's own */
+	struct owner_queue *queue; /* NULL: not in memory. Holds until the next turn */
+	usec_t wait_until;         /* monotonic: the queue is not shown before then; 0 */
+	bool full;                 /* the round stands still: a limit that all queues share is reached */
+};
+/* id 0: of the queue alone; where is OWNER_READY when it has mail that is due and not taken, OWNER_ABSENT if not. */
+void owner_find(struct spool_owner *o, uint64_t queue, msgid_t id, struct owner_found *out);
+
 #endif

@@ -6,7 +6,9 @@
 #include "shm/base/mem.h"
 #include "shm/shm_lmdb.h"
 
-enum { S_BINDING, S_ASSIGNMENT, S_TABLES, S_VERSION = 1 };
+enum { S_BINDING, S_ASSIGNMENT, S_TABLES };
+/* Of a binding's value: the second has who said it behind the rest. */
+enum { S_V1 = 1, S_V2 = 2 };
 
 static const char *const state_tables[S_TABLES] = { "binding", "assignment" };
 
@@ -97,15 +99,28 @@ set(struct state *s, unsigned table, struct slice key, struct slice value)
 
 /* ---- bindings ---- */
 
+void
+state_who(struct state_binding *b, struct slice who)
+{
+	size_t n = who.n < sizeof b->who - 1 ? who.n : sizeof b->who - 1;
+
+	if (n > 0)
+		memcpy(b->who, who.p, n);
+	b->who[n] = '\0';
+}
+
 static bool
 decode_binding(struct slice v, struct state_binding *out)
 {
 	uint8_t version, suspension;
+	struct slice who = { 0 };
 	uint64_t since;
 
-	if (!take_u8(&v, &version) || version != S_VERSION || !take_u8(&v, &suspension) || !take_u64(&v, &since) ||
-	    v.n != 0 || suspension > STATE_RESUMED)
+	if (!take_u8(&v, &version) || version < S_V1 || version > S_V2 || !take_u8(&v, &suspension) ||
+	    !take_u64(&v, &since) || (version == S_V2 && !take_lstr(&v, &who)) || v.n != 0 ||
+	    suspension > STATE_RESUMED)
 		return false;
+	state_who(out, who);
 	out->suspension = (enum state_suspension)suspension;
 	out->since = (usec_t)since;
 	return true;
@@ -134,9 +149,10 @@ state_binding_set(struct state *s, struct slice name, const struct state_binding
 	enum err e;
 
 	if (b->suspension != STATE_CONFIGURED) {
-		bytes_add_u8(&v, S_VERSION);
+		bytes_add_u8(&v, S_V2);
 		bytes_add_u8(&v, (uint8_t)b->suspension);
 		bytes_add_u64(&v, (uint64_t)b->since);
+		bytes_add_lstr(&v, slice_str(b->who));
 	}
 	e = set(s, S_BINDING, name, slice_bytes(&v));
 	bytes_fini(&v);

@@ -15,7 +15,7 @@
 
 struct state;
 
-enum { STATE_KEY_MAX = 500, STATE_VALUE_MAX = 4096 };
+enum { STATE_KEY_MAX = 500, STATE_VALUE_MAX = 4096, STATE_WHO = 64 };
 
 /* `path` as in struct index_conf; `keeper` may write. */
 enum err state_open(const char *path, bool keeper, struct state **out);
@@ -29,8 +29,11 @@ enum state_suspension {
 };
 struct state_binding {
 	enum state_suspension suspension;
-	usec_t since; /* real time */
+	usec_t since;        /* real time */
+	char who[STATE_WHO]; /* who said it, cut; "" when that was not kept */
 };
+/* Sets who, cut to what there is room for. */
+void state_who(struct state_binding *b, struct slice who);
 /* A binding without an entry is STATE_CONFIGURED, and OK. */
 enum err state_binding_get(struct state *s, struct slice name, struct state_binding *out);
 /* The keeper. Durable when it returns. STATE_CONFIGURED removes the entry. */

@@ -4,6 +4,7 @@
 #ifndef WORKER_ASK_H
 #define WORKER_ASK_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "shm/base/bytes.h"
@@ -33,16 +34,65 @@ struct ask_edit {
 void ask_edit_encode(const struct ask_edit *e, struct bytes *out);
 enum err ask_edit_decode(struct slice payload, struct ask_edit *out);
 
-/* KEEPER_BINDING: a binding is suspended or resumed; `suspension` is enum state_suspension. */
-void ask_binding_encode(uint8_t suspension, struct slice name, struct bytes *out);
-enum err ask_binding_decode(struct slice payload, uint8_t *suspension, struct slice *name);
+/* KEEPER_BINDING, BINDING_CHANGED: a binding is suspended or resumed; `suspension` is enum state_suspension, who is for
+ * people. */
+struct ask_binding {
+	uint8_t suspension;
+	struct slice name, who;
+};
+void ask_binding_encode(const struct ask_binding *b, struct bytes *out);
+enum err ask_binding_decode(struct slice payload, struct ask_binding *out);
 
-/* WORKER_ASK: what only a worker's memory knows; the answer is text. */
+/* WORKER_ASK: what only a worker's memory knows. The first byte is the kind of question. */
 enum ask_what {
-	ASK_ABOUT_DOMAIN = 1, /* hosts, connections and backoff of a domain */
+	ASK_ABOUT_DOMAIN = 1, /* hosts, connections and backoff of a domain: text */
+	ASK_ABOUT_DNS,        /* does the resolver answer for this name? One line of text; ERR_TIMEOUT: it does not */
+	ASK_WHY,              /* what holds a message or a queue: ask_why_encode; answered by holds */
 	ASK_WHAT_MAX
 };
 void ask_about_encode(enum ask_what what, struct slice word, struct bytes *out);
 enum err ask_about_decode(struct slice payload, enum ask_what *what, struct slice *word);
+
+/* Why does it not leave? */
+struct ask_why {
+	uint64_t id; /* 0: the queue as a whole */
+	struct slice binding, domain;
+	struct slice remote; /* who the last outcome speaks of: "address:port", may be empty */
+	bool due;            /* there is mail whose time has come, as far as the map knows */
+};
+void ask_why_encode(const struct ask_why *w, struct bytes *out);
+enum err ask_why_decode(struct slice payload, struct ask_why *out);
+
+/* Where in the chain, from the message outwards. */
+enum ask_level {
+	ASK_AT_MESSAGE,
+	ASK_AT_QUEUE,
+	ASK_AT_BINDING,
+	ASK_AT_DOMAIN,
+	ASK_AT_HOST,
+	ASK_AT_SERVER,
+	ASK_AT_WORKER,
+	ASK_LEVELS
+};
+const char *ask_level_text(enum ask_level level);
+
+/* A moment for people, UTC: "2026-01-31 12:00:00". */
+void ask_add_moment(struct bytes *out, int64_t real);
+
+/* One link of the chain. All text is for people; what is not known is empty. */
+struct ask_hold {
+	uint8_t level;         /* enum ask_level */
+	bool holds;            /* false: said to explain, it keeps nothing back */
+	struct slice cause;    /* "suspended" */
+	struct slice limit;    /* the option or verb: "max_outbound_connections" */
+	struct slice value;    /* "5" */
+	struct slice set;      /* "FILE:LINE", "default", "root, 2026-01-31 12:00:00" */
+	struct slice evidence; /* what was seen */
+	struct slice lets_go;  /* what ends it, unless it is a time */
+	int64_t until;         /* real time at which it ends, 0: no time does */
+};
+void ask_hold_encode(const struct ask_hold *h, struct bytes *out);
+/* Takes one from the front of *s; false at the end of it, or when the rest is not one. */
+bool ask_hold_take(struct slice *s, struct ask_hold *out);
 
 #endif

@@ -19,6 +19,7 @@
 #include "worker/reception/reception_spool.h"
 #include "worker/role.h"
 #include "worker/role_base.h"
+#include "worker/worker_ask.h"
 #include "worker/worker_policy.h"
 
 enum {
@@ -169,8 +170,8 @@ on_queued(void *arg, const struct reception_queued *q)
 						   .place = q->place,
 						   .item = q->item,
 						   .priority = q->priority,
-						   .received_at = q->received_at,
 						   .due = q->due,
+						   .received_at = q->received_at,
 						   .binding = q->binding,
 						   .domain = q->domain });
 }
@@ -184,8 +185,8 @@ on_made(void *arg, const struct delivery_made *m)
 						   .place = m->place,
 						   .item = m->item,
 						   .priority = m->priority,
-						   .received_at = m->received_at,
 						   .due = m->due,
+						   .received_at = m->received_at,
 						   .binding = m->binding,
 						   .domain = m->domain });
 }
@@ -369,8 +370,8 @@ open_delivery(struct worker *w)
 							   .area = env->area,
 							   .limits = shm_area_limits(env->area),
 							   .slot = env->slot,
-							   .own = w->own,
 							   .workers = env->workers,
+							   .own = w->own,
 							   .own_n = env->nlisteners,
 							   .made = on_made,
 							   .drained = on_delivered,
@@ -463,30 +464,12 @@ on_edit(struct worker *w, struct req_channel *c, const struct req_msg *m)
 }
 
 static void
-on_ask(struct worker *w, struct req_channel *c, const struct req_msg *m)
-{
-	struct bytes text = { 0 };
-	enum ask_what what;
-	struct slice word;
-	enum err e = ask_about_decode(m->payload, &what, &word);
-
-	if (e == OK)
-		delivery_describe(w->delivery, word, &text);
-	/* One packet: an operator reads no more, and a domain has few hosts. */
-	if (text.n > REQ_PAYLOAD)
-		text.n = REQ_PAYLOAD;
-	(void)req_answer(c, &m->head, e, slice_bytes(&text), false);
-	bytes_fini(&text);
-}
-
-static void
 on_binding_changed(struct worker *w, struct slice payload)
 {
-	struct slice name;
-	uint8_t suspension;
+	struct ask_binding ask;
 
-	if (ask_binding_decode(payload, &suspension, &name) == OK && suspension <= STATE_RESUMED)
-		owner_suspend(w->owner, name, suspension);
+	if (ask_binding_decode(payload, &ask) == OK && ask.suspension <= STATE_RESUMED)
+		owner_suspend(w->owner, ask.name, ask.suspension);
 }
 
 static void
@@ -500,7 +483,11 @@ on_request(void *arg, struct req_channel *c, struct req_msg *m)
 		on_edit(w, c, m);
 		break;
 	case REQ_WORKER_ASK:
-		on_ask(w, c, m);
+		worker_asked(&(struct worker_knows){ .owner = w->owner,
+						     .delivery = w->delivery,
+						     .resolver = w->resolver,
+						     .loop = w->base.loop },
+			     c, m);
 		break;
 	case REQ_WORKER_DUE:
 		if (take_u64(&m->payload, &id))

@@ -169,6 +169,13 @@ answer_say(struct answer *a, const char *fmt, ...)
 }
 
 void
+answer_line(struct answer *a, struct slice line)
+{
+	plain_string(&a->out, line);
+	bytes_add_char(&a->out, '\n');
+}
+
+void
 answer_table(struct answer *a, const char *name, const char *const *columns, unsigned n)
 {
 	require_that(n > 0 && n <= ANSWER_COLUMNS, "console");

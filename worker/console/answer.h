@@ -38,6 +38,9 @@ void answer_time(struct answer *a, const char *name, usec_t value);
 /* Prose; in JSON the field "message". */
 void answer_say(struct answer *a, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
+/* A line made of what others said: control characters are made visible. Text only. */
+void answer_line(struct answer *a, struct slice line);
+
 /* columns: names, kept until answer_table_end. */
 void answer_table(struct answer *a, const char *name, const char *const *columns, unsigned n);
 void answer_cell_str(struct answer *a, struct slice value);

@@ -54,6 +54,7 @@ struct command {
 	struct bytes reply;                /* what they said */
 	void (*finish)(struct command *c); /* when the last one is there; NULL: their text is the answer */
 	void *own;                         /* the verb's; freed with the command */
+	void (*own_free)(void *own);       /* NULL: free() does */
 };
 
 struct verb {
@@ -87,6 +88,8 @@ void session_free(struct session *s);
 struct session *session_next(struct session *s);
 /* A command of it is under way, or its answer has not left. */
 bool session_busy(const struct session *s);
+/* Who is at the other end, for people: "root", "uid 1000". */
+const char *session_who(const struct session *s);
 /* Splits words at blanks; "..." keeps them, '\' escapes. ERR_SYNTAX: a quote without end, or too many words. The words
  * are made in place. */
 enum err command_split(struct bytes *line, struct slice *words, unsigned *n);
@@ -118,5 +121,6 @@ enum err verb_quarantine_drop(struct command *c);
 enum err verb_reopen_logs(struct command *c);
 enum err verb_config_reload(struct command *c);
 enum err verb_shutdown(struct command *c);
+enum err verb_why(struct command *c);
 
 #endif

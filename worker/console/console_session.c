@@ -1,4 +1,6 @@
+#include <stdio.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "shm/base/mem.h"
@@ -10,6 +12,7 @@ struct session {
 	struct console *console;
 	struct stream *stream;
 	struct command *command; /* under way */
+	char who[16];
 };
 
 enum err
@@ -51,7 +54,10 @@ command_free(struct command *c)
 	answer_fini(&c->answer);
 	bytes_fini(&c->reply);
 	bytes_fini(&c->line);
-	free(c->own);
+	if (c->own_free != NULL)
+		c->own_free(c->own);
+	else
+		free(c->own);
 	free(c);
 }
 
@@ -207,6 +213,27 @@ session_make_room(struct console *k)
 	return false;
 }
 
+/* The number only: the user database is outside of our root. */
+static void
+name_peer(struct session *s, int fd)
+{
+	struct ucred peer;
+	socklen_t n = sizeof peer;
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &n) != 0)
+		snprintf(s->who, sizeof s->who, "unknown");
+	else if (peer.uid == 0)
+		snprintf(s->who, sizeof s->who, "root");
+	else
+		snprintf(s->who, sizeof s->who, "uid %u", (unsigned)peer.uid);
+}
+
+const char *
+session_who(const struct session *s)
+{
+	return s->who;
+}
+
 void
 session_new(struct console *k, int fd)
 {
@@ -218,6 +245,7 @@ session_new(struct console *k, int fd)
 	}
 	s = mem_zalloc(sizeof *s);
 	s->console = k;
+	name_peer(s, fd);
 	s->stream = stream_new(k->loop, fd, on_event, s);
 	TAILQ_INSERT_TAIL(&k->sessions, s, link);
 	k->nsessions++;

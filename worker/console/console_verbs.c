@@ -40,6 +40,8 @@ const struct verb console_verbs[] = {
 	{ "shutdown", "[now]", "drain and stop; now: at once", 0, 1, verb_shutdown },
 	{ "summary", "", "processes, sessions, queues and counters", 0, 0, verb_summary },
 	{ "version", "", "the version of the service", 0, 0, verb_version },
+	{ "why", "ID|BINDING/DOMAIN|DOMAIN", "what holds a message or the mail of a queue, and when it lets go", 1, 1,
+	  verb_why },
 	{ NULL, NULL, NULL, 0, 0, NULL },
 };
 

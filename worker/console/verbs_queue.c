@@ -450,7 +450,10 @@ suspend(struct command *c, enum state_suspension wish)
 
 	if (!conf_binding_find(c->console->env->conf, c->words[0], &index))
 		return command_refuse(c, ERR_NOTFOUND, "there is no binding '%.*s'", (int)c->words[0].n, c->words[0].p);
-	ask_binding_encode((uint8_t)wish, c->words[0], &ask);
+	ask_binding_encode(&(struct ask_binding){ .suspension = (uint8_t)wish,
+						  .name = c->words[0],
+						  .who = slice_str(session_who(c->session)) },
+			   &ask);
 	e = command_ask(c, REQ_KEEPER_BINDING, REQ_TO_KEEPER, slice_bytes(&ask));
 	bytes_fini(&ask);
 	return e;

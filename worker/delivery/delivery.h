@@ -85,6 +85,11 @@ struct delivery_counts {
 };
 void delivery_counts(const struct delivery *d, struct delivery_counts *out);
 
+/* What holds this message, or the queue as a whole, as far as delivery and its limits go: holds (worker/ask.h), in no
+ * order, appended to out. found: what the owner says of it. */
+struct ask_why;
+struct owner_found;
+void delivery_why(struct delivery *d, const struct ask_why *w, const struct owner_found *found, struct bytes *out);
 /* One line a host that is being avoided, and one a connection of this domain, as text for the console. */
 void delivery_describe(const struct delivery *d, struct slice domain, struct bytes *out);
 

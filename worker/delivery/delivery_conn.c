@@ -303,6 +303,7 @@ begin(struct dconn *c)
 	if (!local_address(c, v, &local))
 		return false;
 	ehlo_name(c, v, ehlo);
+	c->since = clock_real();
 	way_leave(c->q->d, &c->way);
 	c->way = way_enter(c->q->d, &what);
 	rested = way_rested(c->way);
@@ -488,8 +489,8 @@ dconn_serve(struct dconn *c)
 	(void)dqueue_refill(q);
 }
 
-void
-dconn_describe(const struct dconn *c, struct bytes *out)
+const char *
+dconn_stage_text(const struct dconn *c)
 {
 	static const char *const words[] = { [SMTP_NOT_CONNECTED] = "connecting",
 					     [SMTP_IDLE] = "idle",
@@ -502,9 +503,15 @@ dconn_describe(const struct dconn *c, struct bytes *out)
 					     [SMTP_BANNER] = "banner",
 					     [SMTP_RSET] = "rset" };
 
+	return c->client == NULL ? "looking for hosts" : words[smtp_client_stage(c->client)];
+}
+
+void
+dconn_describe(const struct dconn *c, struct bytes *out)
+{
 	if (c->client == NULL)
 		bytes_add_str(out, "connection: looking for hosts\n");
 	else
 		bytes_addf(out, "connection to %s (%s): %s, %u delivered\n", c->remote, c->hops[c->hop].name,
-			   words[smtp_client_stage(c->client)], smtp_client_delivered(c->client));
+			   dconn_stage_text(c), smtp_client_delivered(c->client));
 }

@@ -128,6 +128,7 @@ struct job {
 	enum owner_errand what;
 	struct bytes reason; /* of the errand */
 	uint32_t n;          /* try number */
+	usec_t since;        /* real: on its connection */
 
 	struct smtp_rcpt rcpt;
 	struct smtp_mail mail;
@@ -161,8 +162,8 @@ struct delivery {
 	unsigned nstarved;
 	struct ev_timer starved_retry;
 	uint64_t permit_server; /* limit key of all connections */
+	unsigned resident;      /* most messages in hand: this worker's share of max_resident_messages */
 	unsigned njobs, nconns, resolving;
-	unsigned resident; /* most messages in hand: this worker's share of max_resident_messages */
 	uint64_t bytes;
 	bool draining, full, drained_told;
 	char system_name[256]; /* when hostname is not configured */
@@ -177,9 +178,9 @@ void delivery_count(struct delivery *d, enum cell c, int64_t n);
 void delivery_trace(struct delivery *d, msgid_t id, const char *event, struct slice text);
 /* A job or connection has ended: others may have waited for its room. */
 void delivery_room(struct delivery *d);
-/* ss is empty (family 0) when `text` is "*"; false: it is no address. */
 /* At a new configuration. */
 void delivery_read_bounds(struct delivery *d);
+/* ss is empty (family 0) when `text` is "*"; false: it is no address. */
 bool delivery_bind_address(const char *text, struct sockaddr_storage *ss);
 
 /* delivery_queue.c */
@@ -199,7 +200,6 @@ struct job *dqueue_next(struct dqueue *q);
 void dqueue_fail_waiting(struct dqueue *q, const struct dconn *c, enum smtp_stage stage, struct slice text);
 /* They go back to the owner, untried, and nothing is taken before then (loop time). */
 void dqueue_hold_off(struct dqueue *q, usec_t until);
-
 /* The bucket of outbound_throttle_messages. */
 uint64_t delivery_throttle_key(const struct conf_view *v);
 
@@ -219,12 +219,15 @@ enum permit permits_take(struct dqueue *q, unsigned *taken);
 void permits_give(struct dqueue *q, unsigned taken);
 /* Out of the line. */
 void permits_forget(struct dqueue *q);
+
 /* delivery_conn.c */
 struct dconn *dconn_new(struct dqueue *q);
 void dconn_free(struct dconn *c);
 /* It is idle, or will be: gives it the next job, or lets it idle. */
 void dconn_serve(struct dconn *c);
 void dconn_describe(const struct dconn *c, struct bytes *out);
+/* What it is doing, in one word. */
+const char *dconn_stage_text(const struct dconn *c);
 
 /* delivery_way.c */
 /* All that makes one connection as good as another, but for its queue. */

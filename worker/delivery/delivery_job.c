@@ -258,6 +258,7 @@ job_start(struct job *j, struct dconn *c)
 {
 	j->state = JOB_SENDING;
 	j->conn = c;
+	j->since = clock_real();
 	c->job = j;
 	c->id = spool_new_id(j->d->env.spool);
 	j->header_given = false;

@@ -71,20 +71,28 @@ room_for(struct dqueue *q)
 	return most > q->in_hand ? most - q->in_hand : 0;
 }
 
+/* All that falls back to one scope shares its rate. */
+uint64_t
+delivery_throttle_key(const struct conf_view *v)
+{
+	uint64_t origin = conf_origin(v, OPT_OUTBOUND_THROTTLE_MESSAGES);
+
+	return limit_key("outbound_throttle_messages", slice_of(&origin, sizeof(origin)), SLICE(""));
+}
+
 /* As many as the rate lets through now, at most n. */
 static unsigned
 throttle(struct dqueue *q, unsigned n)
 {
 	const struct conf_view *v = delivery_view(q->d, q);
 	struct conf_rate rate = conf_rate(v, OPT_OUTBOUND_THROTTLE_MESSAGES);
-	uint64_t origin = conf_origin(v, OPT_OUTBOUND_THROTTLE_MESSAGES);
 	usec_t now = loop_now(q->d->env.loop), again = 0;
 	unsigned got = 0;
 	uint64_t key;
 
 	if (rate.n == 0 || q->d->env.limits == NULL)
 		return n;
-	key = limit_key("outbound_throttle_messages", slice_of(&origin, sizeof(origin)), SLICE(""));
+	key = delivery_throttle_key(v);
 	while (got < n && bucket_take(q->d->env.limits, key, rate.n, rate.seconds, now, &again))
 		got++;
 	if (got < n && again > now) {
@@ -99,12 +107,11 @@ unthrottle(struct dqueue *q, unsigned n)
 {
 	const struct conf_view *v = delivery_view(q->d, q);
 	struct conf_rate rate = conf_rate(v, OPT_OUTBOUND_THROTTLE_MESSAGES);
-	uint64_t origin = conf_origin(v, OPT_OUTBOUND_THROTTLE_MESSAGES);
 	uint64_t key;
 
 	if (rate.n == 0 || q->d->env.limits == NULL)
 		return;
-	key = limit_key("outbound_throttle_messages", slice_of(&origin, sizeof(origin)), SLICE(""));
+	key = delivery_throttle_key(v);
 	while (n-- > 0)
 		bucket_give(q->d->env.limits, key, loop_now(q->d->env.loop));
 }
@@ -124,6 +131,7 @@ dqueue_refill(struct dqueue *q)
 			return false;
 		}
 		want = want < TAKE_BATCH ? want : TAKE_BATCH;
+		want = want < d->resident - d->njobs ? want : d->resident - d->njobs;
 		want = want < ready ? want : (unsigned)ready;
 		want = want == 0 ? 0 : throttle(q, want);
 		if (want == 0)
@@ -131,7 +139,6 @@ dqueue_refill(struct dqueue *q)
 		got = owner_take(q->oq, want, msgs);
 		if (got < want)
 			unthrottle(q, want - (unsigned)got);
-		want = want < d->resident - d->njobs ? want : d->resident - d->njobs;
 		for (size_t i = 0; i < got; i++)
 			(void)job_new(q, msgs[i]);
 		if (got == 0)

@@ -149,6 +149,17 @@ host_until(struct host_memory *m, const struct sockaddr_storage *a, usec_t now)
 	return h == NULL || h->until <= now ? 0 : h->until;
 }
 
+bool
+host_look(struct host_memory *m, const struct sockaddr_storage *a, struct host_state *out)
+{
+	struct host *h = m->n == 0 ? NULL : find(m, a);
+
+	if (h == NULL)
+		return false;
+	*out = (struct host_state){ .failures = h->failures, .until = h->until, .why = h->why };
+	return true;
+}
+
 void
 host_memory_describe(const struct host_memory *m, usec_t now, struct bytes *out)
 {
@@ -178,4 +189,31 @@ host_text(const struct sockaddr_storage *a, bool with_port, char out[HOST_TEXT])
 		snprintf(out, HOST_TEXT, "%s", text);
 	else
 		snprintf(out, HOST_TEXT, v6 ? "[%s]:%u" : "%s:%u", text, ntohs(v6 ? sin6->sin6_port : sin->sin_port));
+}
+
+bool
+host_parse(struct slice text, struct sockaddr_storage *out)
+{
+	struct sockaddr_in *sin = (struct sockaddr_in *)out;
+	struct sockaddr_in6 *sin6 = (struct sockaddr_in6 *)out;
+	const char *colon = text.n == 0 ? NULL : memrchr(text.p, ':', text.n);
+	char address[HOST_TEXT];
+	bool v6 = text.n > 0 && text.p[0] == '[';
+	uint64_t port;
+	size_t n;
+
+	if (colon == NULL || !slice_u64(slice_of(colon + 1, (size_t)(text.p + text.n - colon - 1)), 65535, &port))
+		return false;
+	n = (size_t)(colon - text.p);
+	if (n >= sizeof(address) || (v6 && (n < 2 || text.p[n - 1] != ']')))
+		return false;
+	memcpy(address, text.p + v6, n - 2 * (size_t)v6);
+	address[n - 2 * (size_t)v6] = '\0';
+	memset(out, 0, sizeof(*out));
+	out->ss_family = v6 ? AF_INET6 : AF_INET;
+	if (v6)
+		sin6->sin6_port = htons((uint16_t)port);
+	else
+		sin->sin_port = htons((uint16_t)port);
+	return inet_pton(out->ss_family, address, v6 ? (void *)&sin6->sin6_addr : (void *)&sin->sin_addr) == 1;
 }

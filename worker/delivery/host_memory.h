@@ -23,11 +23,20 @@ void host_failed(struct host_memory *m, const struct sockaddr_storage *a, usec_t
 void host_worked(struct host_memory *m, const struct sockaddr_storage *a);
 /* When it may be tried again; 0: at once. */
 usec_t host_until(struct host_memory *m, const struct sockaddr_storage *a, usec_t now);
+/* What is known of a host that failed and has not worked since; false: nothing. */
+struct host_state {
+	unsigned failures;
+	usec_t until;    /* may be past */
+	const char *why; /* holds until the next change */
+};
+bool host_look(struct host_memory *m, const struct sockaddr_storage *a, struct host_state *out);
 /* One line a host that is avoided now. */
 void host_memory_describe(const struct host_memory *m, usec_t now, struct bytes *out);
 
 /* "192.0.2.1:25", "[2001:db8::1]:25"; without_port: the address alone, no brackets. */
 enum { HOST_TEXT = 64 };
 void host_text(const struct sockaddr_storage *a, bool with_port, char out[HOST_TEXT]);
+/* The way back from text with a port. False: it is none. */
+bool host_parse(struct slice text, struct sockaddr_storage *out);
 
 #endif

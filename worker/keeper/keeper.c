@@ -90,14 +90,14 @@ static enum err
 set_binding(struct keeper_role_state *r, struct slice payload)
 {
 	struct state_binding b = { .since = clock_real() };
-	struct slice name;
-	uint8_t suspension;
+	struct ask_binding ask;
 	enum err e;
 
-	if (ask_binding_decode(payload, &suspension, &name) != OK || suspension > STATE_RESUMED)
+	if (ask_binding_decode(payload, &ask) != OK || ask.suspension > STATE_RESUMED)
 		return ERR_SYNTAX;
-	b.suspension = (enum state_suspension)suspension;
-	e = state_binding_set(r->state, name, &b);
+	b.suspension = (enum state_suspension)ask.suspension;
+	state_who(&b, ask.who);
+	e = state_binding_set(r->state, ask.name, &b);
 	if (e != OK) {
 		log_errno(LOG_LVL_ERROR, "keeper", "the state of a binding cannot be kept (%s)", err_text(e));
 		return e;

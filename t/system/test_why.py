@@ -1,0 +1,303 @@
+"""why: each cause that can hold a message, set up for real; the chain names it, its limit, its place, what was seen, its end."""
+import re
+import socket
+import threading
+import time
+
+import pytest
+from lib.impetus import wait_until
+from lib.smtp import Client, Sink
+from test_console import ctl_refused
+
+DOWN = 'gateway = "127.0.0.1"\nremote_smtp_port = 1'
+MOMENT = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d")
+
+
+class Gate:
+    """A sink whose messages stop before the answer to DATA until it opens."""
+
+    def __init__(self):
+        self.opened, self.waiting = threading.Event(), threading.Semaphore(0)
+        self.sink = Sink(self.answer)
+
+    def answer(self, stage, text, session):
+        if stage == "data" and not self.opened.is_set():
+            self.waiting.release()
+            self.opened.wait(60)
+
+    def reached(self, n=1):
+        for _ in range(n):
+            assert self.waiting.acquire(timeout=20)
+
+    def close(self):
+        self.opened.set()
+        self.sink.close()
+
+
+@pytest.fixture
+def gate():
+    g = Gate()
+    yield g
+    g.close()
+
+
+def send(m, *rcpts):
+    """One message a recipient; their ids."""
+    ids = []
+    with Client(m.port) as c:
+        c.greet()
+        for rcpt in rcpts:
+            code, text = c.mail("s@source.test", [rcpt], b"Subject: x\r\n\r\nthe body\r\n")
+            assert code == 250, text
+            ids.append(text.split()[-1])
+    return ids
+
+
+def holds(m, what):
+    return [h for h in m.json("why", what)["chain"] if h["holds"]]
+
+
+def held(m, what, cause):
+    """Waits for the hold of that cause; it and the text for people."""
+    def look():
+        found = [h for h in holds(m, what) if h["cause"].startswith(cause)]
+        return found[0] if found else None
+    h = wait_until(look, what="the hold %r of %s: %s" % (cause, what, m.json("why", what)))
+    text = m.ctl("why", what)
+    print("\n".join(line for line in text.splitlines() if line.startswith("  ")))
+    assert h["cause"] in text and h["evidence"] in text and h["set"] in text
+    return h
+
+
+def line_of(m, option):
+    for n, line in enumerate(m.conf.read_text().splitlines(), 1):
+        if re.search(r"\b%s\w* =" % option, line):
+            return "%s:%d" % (m.conf, n)
+    raise AssertionError(option)
+
+
+def limit(h):
+    return h["level"], h["limit"], h["value"], h["set"]
+
+
+def test_connection_limit_of_binding_and_domain(make, gate):
+    m = make(gate.sink.port, extra="max_outbound_connections = 1")
+    one, two = send(m, "a@example.com", "b@example.com")
+    gate.reached()
+    text = wait_until(lambda: next((t for t in (m.ctl("why", i) for i in (one, two)) if "in work now: " in t or "in work now;" in t), None))
+    assert "connection to 127.0.0.1:%d" % gate.sink.port in text and "data, since" in text
+    working = one if m.ctl("why", one) == text or "in work now" in m.ctl("why", one) else two
+    h = held(m, two if working == one else one, "connection limit of binding and domain")
+    assert limit(h) == ("queue", "max_outbound_connections", "1", line_of(m, "max_outbound"))
+    assert "1 in use" in h["evidence"] and "127.0.0.1:%d" % gate.sink.port in h["evidence"] and h["lets_go"]
+    gate.opened.set()
+    gate.sink.wait(2)
+    assert "is not queued" in wait_until(lambda: gone(m, two))
+
+
+def gone(m, what):
+    try:
+        return ctl_refused(m, "why", what)
+    except AssertionError:
+        return None
+
+
+def test_connection_limit_of_the_server(make, gate):
+    m = make(gate.sink.port, extra="server_max_outbound_connections = 1\nidle_timeout = 1")
+    one, = send(m, "a@example.com")
+    gate.reached()
+    two, = send(m, "b@sub.example.com")
+    h = held(m, two, "connection limit of the server")
+    assert limit(h) == ("server", "server_max_outbound_connections", "1", line_of(m, "server_max"))
+    assert "1 in use" in h["evidence"]
+    gate.opened.set()
+    gate.sink.wait(2)
+
+
+def test_connection_limit_of_a_binding(make, gate):
+    m = make(gate.sink.port, extra='Binding "slow" { server_max_outbound_connections = 1 }', script="""
+        local mod = {}
+        function mod:validate_set_binding(msg) msg:binding("slow") return msys.core.VALIDATE_CONT end
+        msys.registerModule("site", mod)""")
+    send(m, "a@example.com")
+    gate.reached()
+    two, = send(m, "b@sub.example.com")
+    h = held(m, two, "connection limit of the binding")
+    assert limit(h) == ("binding", "server_max_outbound_connections", "1", line_of(m, "server_max"))
+
+
+def test_message_throttle(make, sink):
+    m = make(sink.port, extra='Domain "example.com" {\noutbound_throttle_messages = "1/3600"\n}')
+    ids = send(m, "a@example.com", "b@example.com")
+    sink.wait(1)
+    left = [i for i in ids if gone(m, i) is None]
+    h = held(m, left[-1], "message throttle")
+    assert limit(h) == ("domain", "outbound_throttle_messages", "1/3600", line_of(m, "outbound_throttle"))
+    assert 3500 < h["until"] - time.time() <= 3601
+
+
+def test_suspended_binding(make, sink):
+    m = make(sink.port)
+    m.ctl("binding", "suspend", "default")
+    one, = send(m, "a@example.com")
+    h = held(m, one, "the binding is suspended")
+    who = re.match(r"(root|uid \d+), (.*)$", h["set"])
+    assert (h["level"], h["limit"]) == ("binding", "binding suspend") and who and MOMENT.match(who[2])
+    assert "binding resume" in h["lets_go"] and h["until"] == 0
+    m.stop()
+    m.start()
+    assert held(m, one, "the binding is suspended")["set"] == h["set"]
+    m.ctl("binding", "resume", "default")
+    sink.wait(1)
+
+
+def test_suspended_domain(make, sink):
+    m = make(sink.port, extra='Domain "example.com" {\n  suspend_delivery = true\n}')
+    one, = send(m, "a@example.com")
+    h = held(m, one, "the domain is suspended")
+    assert limit(h) == ("domain", "suspend_delivery", "true", line_of(m, "suspend_delivery"))
+    # The console's word goes over the configuration's, in both directions; then both are seen as they are.
+    m.ctl("binding", "suspend", "default")
+    assert [x["level"] for x in holds(m, one)] == ["binding"]
+    m.ctl("binding", "resume", "default")
+    sink.wait(1)
+
+
+def test_retry_time_after_4xx(make):
+    busy = Sink(lambda stage, text, h: b"450 4.2.1 mailbox busy, come back\r\n" if stage == "rcpt" else None)
+    try:
+        m = make(busy.port)
+        one, = send(m, "a@example.com")
+        h = held(m, one, "waits for its next try: refused for now")
+        assert limit(h) == ("message", "retry_interval", "60", line_of(m, "retry_interval"))
+        assert "450 4.2.1 mailbox busy, come back" in h["evidence"] and MOMENT.search(h["evidence"])
+        assert "127.0.0.1:%d" % busy.port in h["evidence"] and 0 < h["until"] - time.time() <= 61
+        m.kill_all()    # the answer, its time and its host outlive the worker that heard them
+        m.start()
+        assert held(m, one, "waits for its next try: refused for now")["evidence"] == h["evidence"]
+    finally:
+        busy.close()
+
+
+def test_refused_connection(make):
+    m = make(routing=DOWN)
+    one, = send(m, "a@example.com")
+    h = held(m, one, "waits for its next try: no connection")
+    assert h["limit"] == "retry_interval" and "127.0.0.1:1" in h["evidence"]
+    host = [x for x in m.json("why", one)["chain"] if x["level"] == "host"][0]
+    assert "Connection refused" in host["evidence"] and "127.0.0.1:1 failed" in host["evidence"]
+
+
+def test_timeout_at_the_banner(make):
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        m = make(mute.getsockname()[1], extra="ehlo_timeout = 1")
+        one, = send(m, "a@example.com")
+        h = held(m, one, "waits for its next try: no greeting in time")
+        assert "no banner" in h["evidence"] and "127.0.0.1:%d" % mute.getsockname()[1] in h["evidence"]
+        wait = [x for x in m.json("why", one)["chain"] if x["limit"] == "ehlo_timeout"][0]
+        assert (wait["level"], wait["value"], wait["set"], wait["holds"]) == ("host", "1", line_of(m, "ehlo_timeout"), 0)
+        m.stop()
+
+
+def test_dns_failure(make, tmp_path):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        (tmp_path / "resolv.conf").write_text("nameserver 127.0.0.1:%d\noptions timeout:1 attempts:1\n" % silent.getsockname()[1])
+        m = make(extra='resolv_conf = "%s"' % (tmp_path / "resolv.conf"))
+        one, = send(m, "a@example.com")
+        h = held(m, one, "waits for its next try: DNS failure")
+        assert "Domain Lookup Failed" in h["evidence"] and h["limit"] == "retry_interval" and h["until"] > time.time()
+
+
+def test_no_room_for_resident_messages(make, gate):
+    m = make(gate.sink.port, workers=1, extra="max_resident_messages = 1")
+    send(m, "a@example.com")
+    gate.reached()
+    two, = send(m, "b@sub.example.com")
+    h = held(m, two, "no room for resident messages")
+    assert limit(h) == ("worker", "max_resident_messages", "1", line_of(m, "max_resident"))
+    assert h["evidence"].startswith("1 messages")
+    gate.opened.set()
+    gate.sink.wait(2)
+
+
+def test_in_doubt_and_held(make):
+    rude = Sink(lambda stage, text, h: "drop" if stage == "dot" else None)
+    try:
+        m = make(rude.port, extra='in_doubt = "hold"')
+        one, = send(m, "a@example.com")
+        h = held(m, one, "in doubt, and held")
+        assert limit(h) == ("message", "in_doubt", "hold", line_of(m, "in_doubt"))
+        assert "nobody knows how try 1 ended, since" in h["evidence"] and "indoubt retry" in h["lets_go"]
+        assert "127.0.0.1:%d" % rude.port in h["evidence"]
+    finally:
+        rude.close()
+
+
+LATER = """
+local mod = {}
+function mod:validate_set_binding(msg)
+  local hours = tonumber(msg:header("X-Hours")[1]) or 0
+  if hours > 0 then msg:delay_until(msys.core.get_now_ts() + hours * 3600) end
+  return msys.core.VALIDATE_CONT
+end
+msys.registerModule("site", mod)
+"""
+
+
+def test_a_time_set_by_a_script(make, sink):
+    m = make(sink.port, script=LATER)
+    with Client(m.port) as c:
+        c.greet()
+        code, text = c.mail("s@source.test", ["a@example.com"], b"Subject: x\r\nX-Hours: 2\r\n\r\nx\r\n")
+    one = text.split()[-1]
+    send(m, "b@example.com")
+    sink.wait(1)
+    h = held(m, one, "a script has set its time")
+    assert (h["level"], h["limit"]) == ("message", "msg:delay_until") and 7100 < h["until"] - time.time() <= 7201
+    m.kill_all()
+    m.start()
+    assert held(m, one, "a script has set its time")["until"] == h["until"]
+    m.ctl("message", "retry", one)
+    sink.wait(2)
+
+
+# ---- what is not one of the causes
+
+
+def test_several_at_once_in_the_order_of_the_chain(make):
+    m = make(routing=DOWN)
+    one, = send(m, "a@example.com")
+    held(m, one, "waits for its next try")
+    m.ctl("binding", "suspend", "default")
+    levels = [h["level"] for h in m.json("why", one)["chain"]]
+    order = ["message", "queue", "binding", "domain", "host", "server", "worker"]
+    assert levels == sorted(levels, key=order.index) and {"message", "binding", "host"} <= set(levels)
+
+
+def test_queues(make):
+    m = make(routing=DOWN, extra='Binding "out1" { }', script="""
+        local mod = {}
+        function mod:validate_set_binding(msg)
+          if msg:rcptto():sub(1, 1) == "o" then msg:binding("out1") end
+          return msys.core.VALIDATE_CONT
+        end
+        msys.registerModule("site", mod)""")
+    send(m, "a@example.com", "b@example.com", "o@example.com")
+    wait_until(lambda: sum(q["delayed"] for q in m.json("mailq")["queues"]) == 3, what="three delayed")
+    both = m.json("why", "EXAMPLE.com")
+    assert sorted((q["binding"], q["queued"]) for q in both["queues"]) == [("default", 2), ("out1", 1)]
+    assert {h["binding"] for h in both["chain"] if h["cause"].startswith("waits for its next try")} == {"default", "out1"}
+    one = m.json("why", "out1/example.com")
+    assert [q["binding"] for q in one["queues"]] == ["out1"] and one["holding"] > 0
+    text = m.ctl("why", "out1/example.com")
+    assert text.startswith("out1/example.com: 1 queued") and "waits for its next try" in text
+
+
+def test_words_that_are_off(make, sink):
+    m = make(sink.port)
+    for word, want in (("00/00-00000-00000001", "is not queued"), ("nosuch.test", "no mail is queued for nosuch.test"),
+                       ("a/", "usage: why"), ("/b.test", "usage: why"), ("", "usage: why"),
+                       ("nosuch/b.test", "no mail is queued for nosuch/b.test")):
+        assert want in ctl_refused(m, "why", word), word
+    assert str(m.logs / "mainlog") in ctl_refused(m, "why", "00/00-00000-00000001")
