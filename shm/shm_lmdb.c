@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <lmdb.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -254,6 +255,18 @@ count_free(MDB_txn *txn, uint64_t *pages)
 	return rc == MDB_NOTFOUND ? OK : err_of(rc);
 }
 
+/* A line a reader, led by the process's number; a headline that is led by none. */
+static int
+count_stale(const char *line, void *arg)
+{
+	unsigned *n = arg;
+	long pid = strtol(line, NULL, 10);
+
+	if (pid > 0 && kill((pid_t)pid, 0) != 0 && errno == ESRCH)
+		(*n)++;
+	return 0;
+}
+
 enum err
 lmdb_usage(struct lmdb *l, struct lmdb_usage *out)
 {
@@ -275,6 +288,9 @@ lmdb_usage(struct lmdb *l, struct lmdb_usage *out)
 	out->file_bytes = ((uint64_t)info.me_last_pgno + 1) * st.ms_psize;
 	out->free_bytes = pages * st.ms_psize;
 	out->readers = info.me_numreaders;
+	out->stale = 0;
+	if (mdb_reader_list(l->env, count_stale, &out->stale) < 0)
+		out->stale = 0; /* the list could not be had: none is known */
 	return OK;
 }
 

@@ -51,6 +51,7 @@ struct lmdb_usage {
 	uint64_t file_bytes; /* up to the last page in use */
 	uint64_t free_bytes; /* of these: free pages */
 	unsigned readers;    /* reader entries in use */
+	unsigned stale;      /* of these: of processes that are gone */
 };
 enum err lmdb_usage(struct lmdb *l, struct lmdb_usage *out);
 

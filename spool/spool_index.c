@@ -207,6 +207,22 @@ index_end(struct index_txn **t)
 	*t = NULL;
 }
 
+enum err
+index_usage(struct index *ix, struct index_usage *out)
+{
+	struct lmdb_usage u = { 0 };
+	enum err e;
+
+	pthread_mutex_lock(&ix->lock);
+	e = current_env(ix);
+	if (e == OK)
+		e = lmdb_usage(ix->env, &u);
+	pthread_mutex_unlock(&ix->lock);
+	if (e == OK)
+		*out = (struct index_usage){ u.file_bytes, u.free_bytes, u.readers, u.stale };
+	return e;
+}
+
 /* ---- the two ways to read a table ---- */
 
 enum err

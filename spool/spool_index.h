@@ -42,6 +42,13 @@ void index_close(struct index **ix);
  * replaced by a compact copy; the file never shrinks by itself. Readers find the new one. */
 enum err index_compact(struct index *ix, uint64_t least);
 
+struct index_usage {
+	uint64_t file_bytes, free_bytes; /* free: of the file, pages that hold nothing */
+	unsigned readers, stale;         /* entries of readers; of processes that are gone */
+};
+/* Walks the list of free pages: not for every day. */
+enum err index_usage(struct index *ix, struct index_usage *out);
+
 enum err index_begin(struct index *ix, struct index_txn **out);
 /* Clears the caller's pointer; NULL inside is fine. */
 void index_end(struct index_txn **t);

@@ -65,10 +65,12 @@ read_some(int fd, char *p, size_t n)
 
 /* The head is short and comes first: byte by byte costs nothing that matters here. */
 static enum err
-read_head(int fd, bool *done, uint64_t *length)
+read_head(int fd, struct ctl_answer *a, uint64_t *length)
 {
 	char head[32];
-	size_t n = 0;
+	struct slice words;
+	uint64_t status;
+	size_t n = 0, blank;
 	enum err e;
 
 	do {
@@ -79,24 +81,30 @@ read_head(int fd, bool *done, uint64_t *length)
 	} while (head[n++] != '\n');
 	if (head[0] != '+' && head[0] != '-')
 		return ERR_SYNTAX;
-	*done = head[0] == '+';
-	return slice_u64(slice_of(head + 1, n - 2), CTL_ANSWER_MOST, length) ? OK : ERR_SYNTAX;
+	a->done = head[0] == '+';
+	words = slice_of(head + 1, n - 2);
+	blank = slice_find(words, ' ');
+	status = !a->done;
+	if (blank < words.n && !slice_u64(slice_of(words.p + blank + 1, words.n - blank - 1), CTL_STATUS_MOST, &status))
+		return ERR_SYNTAX;
+	a->status = (int)status;
+	return slice_u64(slice_of(words.p, blank), CTL_ANSWER_MOST, length) ? OK : ERR_SYNTAX;
 }
 
 enum err
-ctl_ask(int fd, struct slice line, bool *done, struct bytes *text)
+ctl_ask(int fd, struct slice line, struct ctl_answer *a)
 {
 	uint64_t length;
 	enum err e;
 
-	text->n = 0;
+	a->text.n = 0;
 	if ((e = send_all(fd, line.p, line.n)) != OK || (e = send_all(fd, "\n", 1)) != OK)
 		return e;
-	if ((e = read_head(fd, done, &length)) != OK)
+	if ((e = read_head(fd, a, &length)) != OK)
 		return e;
-	e = read_some(fd, bytes_room(text, length), length);
+	e = read_some(fd, bytes_room(&a->text, length), length);
 	if (e == OK)
-		text->n = length;
+		a->text.n = length;
 	return e;
 }
 

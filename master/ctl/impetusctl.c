@@ -1,6 +1,7 @@
 /* impetusctl - asks the running service, and tells it
  * impetusctl [-s SOCKET] [--json] [COMMAND ...]. Without COMMAND: one command a line from stdin, in one session.
- * Exit status: 0 done, 1 a command was refused, 2 no service was reached or the words are off. */
+ * Exit status: 0 done, 1 a command was refused, 2 no service was reached or the words are off. Of doctor: 0 all is well,
+ * 1 a warning, 2 something is critical, 3 it could not be asked. */
 #include <errno.h>
 #include <getopt.h>
 #include <libgen.h>
@@ -8,10 +9,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 #include "master/ctl/ctl_client.h"
 #include "shm/base/mem.h"
+
+enum { DOCTOR_UNKNOWN = 3 };
 
 #define INSTALLED_SOCKET "/run/impetus/control"
 
@@ -56,27 +60,26 @@ find_socket(const char *given)
 }
 
 static int
-ask_and_print(int fd, struct slice line)
+ask_and_print(int fd, struct slice line, bool *done)
 {
-	struct bytes text = { 0 };
-	bool done = false;
-	enum err e = ctl_ask(fd, line, &done, &text);
-	int status = done ? 0 : 1;
+	struct ctl_answer a = { .done = false };
+	enum err e = ctl_ask(fd, line, &a);
 
 	if (e != OK) {
 		fprintf(stderr, "impetusctl: no answer: %s\n", e == ERR_IO ? strerror(errno) : err_text(e));
-		bytes_fini(&text);
+		bytes_fini(&a.text);
 		return 2;
 	}
-	fwrite(text.p, 1, text.n, done ? stdout : stderr);
-	if (text.n != 0 && text.p[text.n - 1] != '\n')
-		fputc('\n', done ? stdout : stderr);
+	fwrite(a.text.p, 1, a.text.n, a.done ? stdout : stderr);
+	if (a.text.n != 0 && a.text.p[a.text.n - 1] != '\n')
+		fputc('\n', a.done ? stdout : stderr);
 	if (fflush(stdout) != 0) {
 		fprintf(stderr, "impetusctl: cannot write: %s\n", strerror(errno));
-		status = 2;
+		a.status = 2;
 	}
-	bytes_fini(&text);
-	return status;
+	bytes_fini(&a.text);
+	*done = a.done;
+	return a.status;
 }
 
 static int
@@ -90,6 +93,7 @@ run_stdin(int fd, bool json)
 
 	for (;;) {
 		struct bytes out = { 0 };
+		bool done = false;
 		int got;
 		if (terminal) {
 			fputs("impetus> ", stdout);
@@ -104,10 +108,10 @@ run_stdin(int fd, bool json)
 		if (json)
 			bytes_add_str(&out, "--json ");
 		bytes_add(&out, line, (size_t)n);
-		got = ask_and_print(fd, slice_bytes(&out));
+		got = ask_and_print(fd, slice_bytes(&out), &done);
 		bytes_fini(&out);
 		status = got > status ? got : status;
-		if (got == 2)
+		if (got == 2 && !done)
 			break;
 	}
 	free(line);
@@ -117,6 +121,7 @@ run_stdin(int fd, bool json)
 static int
 run_words(int fd, bool json, char **words)
 {
+	bool doctor = strcasecmp(*words, "doctor") == 0, done = false;
 	struct bytes line = { 0 };
 	int status;
 
@@ -124,9 +129,9 @@ run_words(int fd, bool json, char **words)
 		ctl_add_word(&line, "--json");
 	for (; *words != NULL; words++)
 		ctl_add_word(&line, *words);
-	status = ask_and_print(fd, slice_bytes(&line));
+	status = ask_and_print(fd, slice_bytes(&line), &done);
 	bytes_fini(&line);
-	return status;
+	return doctor && !done ? DOCTOR_UNKNOWN : status;
 }
 
 int
@@ -154,7 +159,7 @@ main(int argc, char **argv)
 		fprintf(stderr, "impetusctl: cannot reach %s: %s%s\n", path, strerror(errno),
 			errno == ENOENT || errno == ECONNREFUSED ? " (is impetusd running?)" : "");
 		free(path);
-		return 2;
+		return argv[optind] != NULL && strcasecmp(argv[optind], "doctor") == 0 ? DOCTOR_UNKNOWN : 2;
 	}
 	free(path);
 	status = argv[optind] == NULL ? run_stdin(fd, json) : run_words(fd, json, argv + optind);

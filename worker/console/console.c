@@ -108,6 +108,7 @@ run(struct role_env *env)
 	k->loop = base.loop;
 	k->channel = base.channel;
 	k->log = base.log;
+	k->clock_offset = clock_real() - clock_mono();
 	TAILQ_INIT(&k->sessions);
 	k->listeners = mem_zalloc(sizeof *k->listeners * (env->nlisteners + 1));
 	for (unsigned i = 0; i < env->nlisteners; i++) {

@@ -39,6 +39,7 @@ struct console {
 	TAILQ_HEAD(, session) sessions;
 	unsigned nsessions;
 	bool draining;
+	usec_t clock_offset; /* real time less monotonic time, as it was at the start */
 };
 
 struct command {
@@ -51,6 +52,7 @@ struct command {
 	struct ev_timer deadline;
 	unsigned waiting;                  /* answers of other processes still to come */
 	enum err worst;                    /* of those that came */
+	unsigned status;                   /* of an answer that is no refusal: impetusctl's exit status */
 	struct bytes reply;                /* what they said */
 	void (*finish)(struct command *c); /* when the last one is there; NULL: their text is the answer */
 	void *own;                         /* the verb's; freed with the command */
@@ -122,5 +124,6 @@ enum err verb_reopen_logs(struct command *c);
 enum err verb_config_reload(struct command *c);
 enum err verb_shutdown(struct command *c);
 enum err verb_why(struct command *c);
+enum err verb_doctor(struct command *c);
 
 #endif

@@ -90,7 +90,10 @@ command_end(struct command *c, enum err e)
 	struct session *s = c->session;
 	struct slice text = answer_text(&c->answer);
 
-	stream_writef(s->stream, "%c%zu\n", e == OK ? '+' : '-', text.n);
+	if (e == OK && c->status != 0)
+		stream_writef(s->stream, "+%zu %u\n", text.n, c->status);
+	else
+		stream_writef(s->stream, "%c%zu\n", e == OK ? '+' : '-', text.n);
 	stream_write(s->stream, text);
 	s->command = NULL;
 	command_free(c);

@@ -16,6 +16,8 @@ const struct verb console_verbs[] = {
 	{ "config reload", "", "read the configuration again; a broken one changes nothing", 0, 0, verb_config_reload },
 	{ "delayed", "THRESHOLD", "domains with more than THRESHOLD messages waiting for their next try", 1, 1,
 	  verb_delayed },
+	{ "doctor", "", "is the service well: a line a check, and what to do; for monitoring by its exit status", 0, 0,
+	  verb_doctor },
 	{ "domain", "DOMAIN", "queues, hosts and connections of DOMAIN", 1, 1, verb_domain },
 	{ "fail domain", "[quiet] DOMAIN [REASON]", "fail all mail to DOMAIN, with a notice unless quiet", 1,
 	  COMMAND_WORDS, verb_fail_domain },

@@ -44,6 +44,12 @@ eclog_new(const struct eclog_conf *conf)
 	return l;
 }
 
+int
+eclog_fd(const struct eclog *l, enum eclog_file file)
+{
+	return l->file[file].fd;
+}
+
 void
 eclog_free(struct eclog **lp)
 {

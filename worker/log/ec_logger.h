@@ -40,6 +40,8 @@ void eclog_free(struct eclog **l);
 void eclog_reopen(struct eclog *l, const int fd[ECLOG_FILES]);
 /* Lines that were lost since the start, over all files. */
 uint64_t eclog_lost(const struct eclog *l);
+/* The present descriptor, still the log's; -1: not written. */
+int eclog_fd(const struct eclog *l, enum eclog_file file);
 /* Writes what waits, here and now: before a drain ends, and in tests. */
 void eclog_flush(struct eclog *l);
 
