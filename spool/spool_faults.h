@@ -32,6 +32,10 @@
 	X("reclaim.after_unlink")  \
 	X("reclaim.after_dirsync") \
 	X("seal.before_toc")       \
+	X("compact.before_write")  \
+	X("compact.before_sync")   \
+	X("compact.after_sync")    \
+	X("compact.after_commit")  \
 	X("rebuild.begin")         \
 	X("rebuild.before_commit")
 
@@ -49,6 +53,7 @@
 	E("read.cold")        \
 	E("keeper.sync")      \
 	E("keeper.own_sync")  \
+	E("compact.sync")     \
 	E("index.commit")     \
 	E("disk.free")
 

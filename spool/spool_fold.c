@@ -141,6 +141,7 @@ fold_forget(struct fold *f)
 	f->tail = 0;
 	f->net = 0;
 	f->doubts = 0;
+	f->moved_n = 0;
 }
 
 void
@@ -150,6 +151,7 @@ fold_free(struct fold **f)
 		return;
 	fold_forget(*f);
 	free((*f)->ended);
+	free((*f)->moved);
 	free((*f)->stack);
 	free(*f);
 	*f = NULL;
@@ -300,6 +302,7 @@ fold_see(struct fold *f, const struct fold_file *file)
 	}
 	s->file = true;
 	s->keepers = file->keepers;
+	s->copies = file->copies;
 	if (file->mark > s->s.mark)
 		s->s.mark = file->mark;
 	if (file->sealed && s->s.state == SEG_OPEN) {
@@ -558,20 +561,38 @@ run(struct fold *f, struct fseg *s, uint64_t budget)
 	return e;
 }
 
+/* What this keeper says of others; in a rebuild what was moved before that, for facts are about a message that is there. */
+static enum err
+keepers_first(struct fold *f, const struct fseg *s, bool copies, uint64_t budget)
+{
+	uint64_t start = f->tail;
+	struct fseg *k;
+	enum err e = OK;
+
+	RB_FOREACH (k, fseg_tree, &f->segs) {
+		uint64_t done = f->tail - start;
+
+		if (k == s || !fseg_foldable(k) || (copies ? !k->copies : !k->keepers))
+			continue;
+		if (budget > 0 && done >= budget)
+			return ERR_AGAIN;
+		e = run(f, k, budget == 0 ? 0 : budget - done);
+		if (e != OK)
+			return e;
+	}
+	return OK;
+}
+
 enum err
 fold_segment(struct fold *f, uint32_t number, uint64_t budget)
 {
-	struct fseg *s = fseg_find(f, number), *k;
+	struct fseg *s = fseg_find(f, number);
 	enum err e;
 
 	if (s == NULL || !fseg_foldable(s))
 		return OK;
-	RB_FOREACH (k, fseg_tree, &f->segs) {
-		if (!k->keepers || k == s || !fseg_foldable(k))
-			continue;
-		e = run(f, k, 0);
-		if (e != OK)
-			return e;
-	}
-	return run(f, s, budget);
+	e = f->meta.rebuilding && !s->copies ? keepers_first(f, s, true, budget) : OK;
+	if (e == OK && !s->copies)
+		e = keepers_first(f, s, false, budget);
+	return e == OK ? run(f, s, budget) : e;
 }

@@ -55,7 +55,8 @@ struct fold_file {
 	uint8_t kind; /* as in the segment's head */
 	uint8_t slot;
 	uint64_t writer;
-	bool keepers;    /* written by a keeper: folded before all others (rule 5) */
+	bool keepers;    /* written by this keeper: folded before all others (rule 5) */
+	bool copies;     /* messages that a keeper, this one or one before, has moved: folded before all others, too */
 	bool sealed;     /* full, given up, or its writer is gone */
 	uint32_t mark;   /* the highest known */
 	uint32_t end_of; /* its first record, or its .ended, says where another one, or this one, ends; 0: nothing said
@@ -145,6 +146,10 @@ bool fold_dirty(const struct fold *f);
 enum err fold_message(struct fold *f, msgid_t id, struct index_row *out);
 /* Bytes folded since the last commit; messages: rows to come minus rows to go. */
 uint64_t fold_tail(const struct fold *f, int64_t *messages);
+/* What must stand beside segments, synced, before the commit: messages that are over there because they were moved, or
+ * because their outcome names the place that they were moved from. */
+struct fold_saying;
+enum err fold_moved(struct fold *f, const struct fold_saying *saying, void *arg);
 /* Hands the net effect to the world, meta last (keeper, scanned_at, highest_seg as given; the rest is the fold's). */
 enum err fold_commit(struct fold *f, const struct index_meta *meta);
 /* The world has made it durable. Without this call the next fold_commit hands over everything again. */
@@ -158,6 +163,11 @@ size_t fold_doubts(const struct fold *f);
 
 /* Sealed, folded to its end, nothing in it alive, in work, in doubt or kept; true only of what is committed. */
 bool fold_reclaimable(struct fold *f, uint32_t number);
+/* The same, but that messages stand in it: it can be given back once they are moved. */
+bool fold_movable(struct fold *f, uint32_t number);
+/* Every copy that is known is folded: before that nothing may be given back, for a rebuild would meet the copy, and not
+ * what was said of the place that it was taken from. */
+bool fold_copies_folded(struct fold *f);
 struct fold_saying {
 	/* Message id, whose record stands in segment seg, is over: to be written beside seg. */
 	enum err (*ended)(void *arg, uint32_t seg, msgid_t id);

@@ -50,6 +50,7 @@ load_item(struct fold *f, const struct fold_item *it)
 		return i->edit.id_lo == i->edit.id_hi && i->edit.id_lo != 0 ? load_one(f, i->edit.id_lo, true) : OK;
 	case ITEM_HANDOVER:
 	case ITEM_END:
+	case ITEM_COPY: /* the message that follows is loaded */
 		return OK;
 	default:
 		return ERR_VERSION;
@@ -90,25 +91,23 @@ row_of(const struct spool_message *m, struct place at, uint16_t item, uint32_t b
 	});
 }
 
-static void
-apply_message(struct fold *f, const struct fold_item *it, struct place at, uint16_t item)
+void
+fbody_used(struct fold *f, const struct fold_item *it)
+{
+	struct fseg *b = it->body_seg != 0 ? fseg_find(f, it->body_seg) : NULL;
+
+	if (b == NULL)
+		return;
+	b->s.used = true;
+	fold_touch(f, &b->st);
+}
+
+struct frow *
+frow_new(struct fold *f, const struct fold_item *it, struct place at, uint16_t item)
 {
 	const struct spool_message *m = &it->item.message;
-	struct frow key = { .id = m->id }, *r = RB_FIND(frow_tree, &f->rows, &key);
-	uint32_t n = 0;
+	struct frow *r = mem_zalloc(sizeof(*r));
 
-	if (m->id > f->meta.highest_id)
-		f->meta.highest_id = m->id;
-	if (it->body_seg != 0 && fseg_find(f, it->body_seg) != NULL) {
-		struct fseg *b = fseg_find(f, it->body_seg);
-
-		b->s.used = true;
-		fold_touch(f, &b->st);
-	}
-	/* folded before, or what rule 7 found to be over */
-	if (r != NULL || (fended_find(f, m->id, &n) && n == UINT32_MAX))
-		return;
-	r = mem_zalloc(sizeof(*r));
 	r->id = m->id;
 	r->now = row_of(m, at, item, it->body_seg);
 	RB_INSERT(frow_tree, &f->rows, r);
@@ -118,6 +117,22 @@ apply_message(struct fold *f, const struct fold_item *it, struct place at, uint1
 	f->net++;
 	frow_changed(f, r);
 	franges_apply(f, r);
+	return r;
+}
+
+static void
+apply_message(struct fold *f, const struct fold_item *it, struct place at, uint16_t item)
+{
+	const struct spool_message *m = &it->item.message;
+	struct frow key = { .id = m->id }, *r = RB_FIND(frow_tree, &f->rows, &key);
+	uint32_t n = 0;
+
+	if (m->id > f->meta.highest_id)
+		f->meta.highest_id = m->id;
+	fbody_used(f, it);
+	/* folded before, or what rule 7 found to be over */
+	if (r == NULL && !(fended_find(f, m->id, at.seg, &n) && n == UINT32_MAX))
+		(void)frow_new(f, it, at, item);
 }
 
 /* ---- attempts and outcomes ---- */
@@ -154,7 +169,7 @@ apply_attempt(struct fold *f, const struct spool_attempt *a, const struct fseg *
 
 	if (r == NULL || a->n <= r->now->tries)
 		return;
-	if (fended_find(f, a->id, &resolved) && a->n <= resolved) {
+	if (fended_find(f, a->id, r->now->place.seg, &resolved) && a->n <= resolved) {
 		r->now->tries = a->n;
 		frow_changed(f, r);
 		return;
@@ -230,6 +245,9 @@ apply_outcome(struct fold *f, const struct spool_outcome *o, const struct fseg *
 	if (r == NULL)
 		return;
 	if (outcome_is_final(o->kind)) {
+		/* Its record does not say so of the place that the message was moved to meanwhile. */
+		if (!place_eq(o->place, r->now->place))
+			fmoved_add(f, r->now->place.seg, o->id);
 		end_message(f, r, o->kind);
 		return;
 	}
@@ -295,7 +313,12 @@ apply_item(struct fold *f, struct fseg *s, const struct fold_record *rec, uint16
 
 	switch (it->item.kind) {
 	case ITEM_MESSAGE:
-		apply_message(f, it, at, i);
+		if (i > 0 && it[-1].item.kind == ITEM_COPY)
+			fcopy_apply(f, &it[-1].item.copy, it, at, i);
+		else
+			apply_message(f, it, at, i);
+		break;
+	case ITEM_COPY:
 		break;
 	case ITEM_ATTEMPT:
 		apply_attempt(f, &it->item.attempt, s);

@@ -242,6 +242,7 @@ fold_committed(struct fold *f)
 		STAILQ_REMOVE_HEAD(&f->damages, link);
 		free(d);
 	}
+	f->moved_n = 0;
 	f->meta.commits++;
 	f->base_high = f->meta.highest_id;
 	f->clear = false;

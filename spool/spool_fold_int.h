@@ -1,6 +1,6 @@
 /* spool_fold_int.h - what the files of the fold share
  * spool_fold.c: files, order, checkpoints; _row.c: the rows touched since the last commit; _apply.c: rules 2 and 3,
- * what each item does; _edit.c: edits and ranges; _settle.c: rule 4 and forgetting; _commit.c; _reclaim.c: rules 5
+ * what each item does; _copy.c: messages that were moved; _edit.c: edits and ranges; _settle.c: rule 4 and forgetting; _commit.c; _reclaim.c: rules 5
  * to 7. */
 #ifndef SPOOL_SPOOL_FOLD_INT_H
 #define SPOOL_SPOOL_FOLD_INT_H
@@ -35,7 +35,7 @@ struct fseg {
 	struct index_segment s;
 	struct fstate st;
 	bool file; /* was seen, and not reported gone */
-	bool keepers;
+	bool keepers, copies;
 	bool complete; /* sealed, and folded to its end */
 };
 RB_HEAD(fseg_tree, fseg);
@@ -76,10 +76,18 @@ struct fdamage {
 	struct index_damage d;
 };
 
-/* What a rebuild knows to have ended; n UINT32_MAX: the message, else its attempts up to n. */
+/* What a rebuild knows to have ended; n UINT32_MAX: the message, else its attempts up to n. An outcome says so of the
+ * message wherever it stands (seg 0), a segment's .ended only of the one in that segment. */
 struct fended {
 	msgid_t id;
 	uint32_t n;
+	uint32_t seg;
+};
+
+/* Message id is over in segment seg: to be written beside it before the commit. */
+struct fmoved {
+	msgid_t id;
+	uint32_t seg;
 };
 
 struct fframe {
@@ -109,6 +117,8 @@ struct fold {
 	bool clear;           /* the map is to be emptied first */
 	struct fended *ended; /* sorted, while rebuilding */
 	size_t ended_n, ended_cap;
+	struct fmoved *moved; /* since the last commit */
+	size_t moved_n, moved_cap;
 	struct fframe *stack;
 	size_t stack_n, stack_cap;
 };
@@ -163,6 +173,17 @@ void fattempt_free(struct fold *f, struct fattempt *a);
 
 /* spool_fold_apply.c: one record; fails only before anything has changed. */
 enum err fold_apply(struct fold *f, struct fseg *s, const struct fold_record *rec);
+/* A row for a message that has none. */
+struct frow *frow_new(struct fold *f, const struct fold_item *it, struct place at, uint16_t item);
+/* It refers to a segment with its body. */
+void fbody_used(struct fold *f, const struct fold_item *it);
+
+/* spool_fold_copy.c */
+/* A message that a keeper has moved to `at`. */
+void fcopy_apply(struct fold *f, const struct spool_copy *c, const struct fold_item *it, struct place at,
+		 uint16_t item);
+/* To be written beside seg before the commit: id is over there. */
+void fmoved_add(struct fold *f, uint32_t seg, msgid_t id);
 
 /* spool_fold_edit.c */
 /* The edits of a row that is loaded. */
@@ -175,7 +196,7 @@ struct fedit *fedit_new(struct fedit_tree *tree, const struct fold_edit *e);
 void fedits_free(struct fedit_tree *tree);
 
 /* spool_fold_reclaim.c */
-/* True: over, or of its attempts those up to *n. */
-bool fended_find(const struct fold *f, msgid_t id, uint32_t *n);
+/* Of the message in segment seg. True: over, or of its attempts those up to *n. */
+bool fended_find(const struct fold *f, msgid_t id, uint32_t seg, uint32_t *n);
 
 #endif

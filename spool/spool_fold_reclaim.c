@@ -13,18 +13,32 @@ writer_gone(struct fold *f, uint64_t writer)
 	return w != NULL && w->w.gone && !w->st.dirty && !w->st.going;
 }
 
+/* Nothing but messages keeps it. */
+static bool
+committed_whole(struct fold *f, const struct fseg *s)
+{
+	return s != NULL && s->file && s->st.in_map && !s->st.dirty && s->s.state != SEG_OVER && !f->meta.rebuilding &&
+	       s->s.attempts == 0 && s->s.edits == 0 && s->s.damaged == 0;
+}
+
 bool
 fold_reclaimable(struct fold *f, uint32_t number)
 {
 	struct fseg *s = fseg_find(f, number);
 
-	if (s == NULL || !s->file || !s->st.in_map || s->st.dirty || s->s.state == SEG_OVER || f->meta.rebuilding)
-		return false;
-	if (s->s.messages > 0 || s->s.attempts > 0 || s->s.edits > 0 || s->s.damaged > 0)
+	if (!committed_whole(f, s) || s->s.messages > 0)
 		return false;
 	if (s->s.kind == SEGMENT_BODY)
 		return s->s.used || writer_gone(f, s->s.writer);
 	return s->complete;
+}
+
+bool
+fold_movable(struct fold *f, uint32_t number)
+{
+	struct fseg *s = fseg_find(f, number);
+
+	return committed_whole(f, s) && s->s.kind == SEGMENT_JOURNAL && s->complete && s->s.messages > 0;
 }
 
 static bool
@@ -57,7 +71,7 @@ own_add(struct own_attempts *own, msgid_t id, uint32_t n)
 		own->cap = own->cap == 0 ? 64 : own->cap * 2;
 		own->list = mem_array(own->list, own->cap, sizeof(*own->list));
 	}
-	own->list[own->n++] = (struct fended){ id, n };
+	own->list[own->n++] = (struct fended){ .id = id, .n = n };
 }
 
 struct says {
@@ -68,22 +82,21 @@ struct says {
 	struct own_attempts own;
 };
 
+/* Of a message that was moved, what an outcome says is beside its new segment since it was folded (fold_moved). */
 static enum err
 outcome_says(struct says *s, const struct spool_outcome *o)
 {
 	struct frow *r;
 	enum err e;
 
-	if (!stands(s->f, o->place.seg, s->number))
-		return OK;
 	if (outcome_is_final(o->kind))
-		return s->saying->ended(s->arg, o->place.seg, o->id);
+		return stands(s->f, o->place.seg, s->number) ? s->saying->ended(s->arg, o->place.seg, o->id) : OK;
 	if (o->kind != OUTCOME_DEFERRED || own_find(&s->own, o->id, o->n))
 		return OK;
 	e = frow_load(s->f, o->id, &r);
-	if (e != OK || r == NULL)
+	if (e != OK || r == NULL || !stands(s->f, r->now->place.seg, s->number))
 		return e;
-	return s->saying->resolved(s->arg, o->place.seg, o->id, o->n);
+	return s->saying->resolved(s->arg, r->now->place.seg, o->id, o->n);
 }
 
 static enum err
@@ -173,7 +186,7 @@ fended_cmp(const void *pa, const void *pb)
 
 /* The highest n of an id comes first. */
 bool
-fended_find(const struct fold *f, msgid_t id, uint32_t *n)
+fended_find(const struct fold *f, msgid_t id, uint32_t seg, uint32_t *n)
 {
 	size_t lo = 0, hi = f->ended_n;
 
@@ -185,22 +198,35 @@ fended_find(const struct fold *f, msgid_t id, uint32_t *n)
 		else
 			hi = mid;
 	}
-	if (lo == f->ended_n || f->ended[lo].id != id)
-		return false;
-	*n = f->ended[lo].n;
-	return true;
+	for (; lo < f->ended_n && f->ended[lo].id == id; lo++)
+		if (f->ended[lo].seg == 0 || f->ended[lo].seg == seg) {
+			*n = f->ended[lo].n;
+			return true;
+		}
+	return false;
 }
 
-static enum err
-ended_add(void *arg, msgid_t id, uint32_t n)
+static void
+ended_add(struct fold *f, msgid_t id, uint32_t n, uint32_t seg)
 {
-	struct fold *f = arg;
-
 	if (f->ended_n == f->ended_cap) {
 		f->ended_cap = f->ended_cap == 0 ? 1024 : f->ended_cap * 2;
 		f->ended = mem_array(f->ended, f->ended_cap, sizeof(*f->ended));
 	}
-	f->ended[f->ended_n++] = (struct fended){ id, n };
+	f->ended[f->ended_n++] = (struct fended){ .id = id, .n = n, .seg = seg };
+}
+
+struct beside {
+	struct fold *f;
+	uint32_t seg;
+};
+
+static enum err
+ended_beside(void *arg, msgid_t id, uint32_t n)
+{
+	struct beside *b = arg;
+
+	ended_add(b->f, id, n, b->seg);
 	return OK;
 }
 
@@ -208,8 +234,9 @@ static enum err
 scan_segment(struct fold *f, const struct fseg *s)
 {
 	struct fold_record rec;
+	struct beside b = { f, s->s.number };
 	uint32_t limit = s->s.end, off = 0;
-	enum err e = f->w->ended(f->arg, s->s.number, ended_add, f);
+	enum err e = f->w->ended(f->arg, s->s.number, ended_beside, &b);
 
 	if (e == OK && limit == UINT32_MAX)
 		e = f->w->limit(f->arg, s->s.number, 0, &limit);
@@ -219,7 +246,7 @@ scan_segment(struct fold *f, const struct fseg *s)
 			const struct spool_item *it = &rec.items[i].item;
 
 			if (it->kind == ITEM_OUTCOME && outcome_is_final(it->outcome.kind))
-				ended_add(f, it->outcome.id, UINT32_MAX);
+				ended_add(f, it->outcome.id, UINT32_MAX, 0);
 		}
 		off = e == OK ? rec.next : off;
 	}

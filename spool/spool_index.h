@@ -191,7 +191,7 @@ struct index_segment {
 	uint32_t attempts; /* attempts recorded here that are open or in doubt */
 	uint32_t edits;    /* edits recorded here that rows still depend on */
 	uint32_t damaged;  /* damaged stretches kept here */
-	bool used;         /* a body: some message has referred to it */
+	bool used;         /* a body: some message has referred to it; a journal: messages were moved out of it */
 };
 enum err index_segment_get(struct index_txn *t, uint32_t number, struct index_segment *out);
 /* By number, above `after`. */

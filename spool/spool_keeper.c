@@ -93,7 +93,7 @@ keeper_open(const struct keeper_conf *conf, struct keeper **out)
 		k->conf.commit_bytes = COMMIT_BYTES;
 	if (k->conf.commit_after == 0)
 		k->conf.commit_after = COMMIT_AFTER;
-	k->dirfd = k->lockfd = k->own.fd = -1;
+	k->dirfd = k->lockfd = k->own.fd = k->copy.fd = -1;
 	k->fold = fold_new(&keeper_world, k);
 	e = start(k);
 	if (e != OK) {
@@ -346,7 +346,7 @@ tidy(struct keeper *k)
 		k->untidy = true; /* one a turn */
 		return keeper_toc(k, f);
 	}
-	return OK;
+	return keeper_compact(k);
 }
 
 static void

@@ -53,6 +53,7 @@ struct keeper_conf {
 	uint64_t reserve;                 /* bytes kept for the index when the disk is full; 0: none */
 	uint64_t commit_bytes;            /* 0: 64 MiB */
 	usec_t commit_after;              /* 0: 2 s */
+	usec_t compact_every;             /* between two mostly dead segments that are compacted; 0: never */
 	const struct keeper_hooks *hooks; /* borrowed */
 	void *hooks_arg;
 };

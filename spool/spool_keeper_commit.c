@@ -278,6 +278,14 @@ write_index(struct keeper *k, uint64_t *rows)
 	return e;
 }
 
+static enum err
+save_and_write(struct keeper *k, uint64_t *rows)
+{
+	enum err e = keeper_save_moved(k);
+
+	return e == OK ? write_index(k, rows) : e;
+}
+
 enum err
 keeper_commit(struct keeper *k)
 {
@@ -285,10 +293,10 @@ keeper_commit(struct keeper *k)
 	enum err e;
 
 	keeper_drop_snapshot(k);
-	e = write_index(k, &rows);
+	e = save_and_write(k, &rows);
 	/* The map's library takes a short write for an I/O error. */
 	if ((e == ERR_FULL || e == ERR_IO) && disk_short(&k->disk) && disk_let_go(&k->disk))
-		e = write_index(k, &rows);
+		e = save_and_write(k, &rows);
 	if (e != OK) {
 		log_errno(LOG_LVL_ERROR, "keeper", "the index cannot be committed (%s)", err_text(e));
 		return judged(k, e);

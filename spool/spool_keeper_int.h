@@ -1,7 +1,7 @@
 /* spool_keeper_int.h - what the files of the keeper share
  * spool_keeper.c: open, turns, close; _scan.c: the folder; _read.c: records from files, how far they may be trusted;
  * _journal.c: the keeper's own segments; _ended.c: what is saved beside segments; _commit.c: the map's side of the
- * fold; _reclaim.c: rule 5; _rebuild.c: rule 7. */
+ * fold; _reclaim.c: rule 5; _compact.c: its mostly dead segments; _rebuild.c: rule 7. */
 #ifndef SPOOL_SPOOL_KEEPER_INT_H
 #define SPOOL_SPOOL_KEEPER_INT_H
 
@@ -26,6 +26,8 @@ struct kfile {
 	bool sealed;
 	bool toc, ended; /* there is such a file beside it */
 	uint32_t mark;   /* the highest that is known */
+	bool copies;     /* its first record is a copy */
+	uint32_t held;   /* messages that stood in it when it was last found not to be mostly dead; 0: never */
 	bool left; /* its writer lives and has gone on to another one: all in it was synced, or an END speaks of it */
 	uint64_t left_round; /* the scan before that was seen: after the next one such an END is known */
 	bool sure;           /* a dead writer's: made sure of up to `limit` */
@@ -71,14 +73,18 @@ struct keeper {
 	unsigned spares;
 	struct segment_maker maker; /* for the keeper's own segment */
 	struct segment own;
-	uint32_t own_off; /* written and synced up to here */
-	msgid_t id_floor; /* highest id of a map that was put aside */
-	bool broken;      /* the map is to be rebuilt */
-	bool loaded;      /* the environment has been written to */
-	bool urgent;      /* somebody waits for what was just folded */
-	bool want_scan;   /* something waits for one */
-	bool untidy;      /* a dead segment may have no table of contents yet */
-	bool reclaim;     /* something may be over */
+	uint32_t own_off;    /* written and synced up to here */
+	struct segment copy; /* where messages are moved to: it holds nothing else */
+	uint32_t copy_off;
+	usec_t compact_at;  /* not before */
+	uint32_t compacted; /* the segment that was looked at last */
+	msgid_t id_floor;   /* highest id of a map that was put aside */
+	bool broken;        /* the map is to be rebuilt */
+	bool loaded;        /* the environment has been written to */
+	bool urgent;        /* somebody waits for what was just folded */
+	bool want_scan;     /* something waits for one */
+	bool untidy;        /* a dead segment may have no table of contents yet */
+	bool reclaim;       /* something may be over */
 	uint64_t asked, answered;
 	struct keeper_counts counts;
 };
@@ -109,6 +115,8 @@ void keeper_busy(struct keeper *k);
 /* _journal.c */
 /* Writes this edit to the keeper's own segment and syncs it. */
 enum err keeper_write_edit(struct keeper *k, const struct spool_edit *e);
+/* Writes these encoded records, whose places are still missing, where messages are moved to, and syncs them. */
+enum err keeper_write_copies(struct keeper *k, struct bytes *records);
 void keeper_journal_close(struct keeper *k);
 
 /* _ended.c */
@@ -135,6 +143,13 @@ void keeper_drop_snapshot(struct keeper *k);
 enum err keeper_reclaim(struct keeper *k);
 /* Writes the table of contents of a dead writer's segment beside it. */
 enum err keeper_toc(struct keeper *k, struct kfile *f);
+
+/* What must stand beside segments before the commit. */
+enum err keeper_save_moved(struct keeper *k);
+
+/* _compact.c */
+/* Moves the messages out of one segment that is mostly dead, if there is one and it is time. */
+enum err keeper_compact(struct keeper *k);
 
 /* _rebuild.c */
 /* Puts a map that cannot be read aside. */

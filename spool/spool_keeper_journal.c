@@ -7,6 +7,9 @@
 #include "shm/base/mem.h"
 #include "spool/spool_keeper_int.h"
 
+/* Of segments for moved messages, if those of the workers are not smaller. */
+#define COPIES_SIZE (UINT64_C(16) << 20)
+
 /* The keeper writes little and at once: a record, a sync. Its segments are small. */
 
 static enum err
@@ -61,10 +64,10 @@ go_on_elsewhere(struct keeper *k)
 
 /* The fold is shown the segment as it is now. */
 static enum err
-show(struct keeper *k)
+show(struct keeper *k, uint32_t number)
 {
 	struct fold_file file;
-	enum err e = keeper_find(k, k->own.number, &file);
+	enum err e = keeper_find(k, number, &file);
 
 	if (e == OK)
 		fold_see(k->fold, &file);
@@ -91,12 +94,68 @@ keeper_write_edit(struct keeper *k, const struct spool_edit *edit)
 			e = append(k, &r);
 	}
 	record_fini(&r);
-	return e == OK ? show(k) : e;
+	return e == OK ? show(k, k->own.number) : e;
+}
+
+/* ---- messages that are moved */
+
+static enum err
+copies_room(struct keeper *k, uint64_t n)
+{
+	uint64_t size = k->conf.segment_size < COPIES_SIZE ? k->conf.segment_size : COPIES_SIZE;
+	enum err e;
+
+	if (k->copy.fd >= 0 && k->copy_off + n <= k->copy.size)
+		return OK;
+	segment_close(&k->copy);
+	if (size < SEGMENT_HEAD + n)
+		size = SEGMENT_HEAD + n;
+	e = segment_make(&k->maker, SEGMENT_JOURNAL, size, fold_highest_id(k->fold), &k->copy);
+	k->copy_off = SEGMENT_HEAD;
+	return e;
+}
+
+static enum err
+append_copies(struct keeper *k, struct bytes *records)
+{
+	int wrong;
+	enum err e;
+
+	for (size_t at = 0; at < records->n; at += (size_t)record_size_of(records->p + at))
+		record_seal(records->p + at, (struct place){ k->copy.number, k->copy_off + (uint32_t)at }, k->copy_off,
+			    fold_highest_id(k->fold));
+	e = segment_write(k->copy.fd, k->copy_off, records->p, records->n);
+	fault_point("compact.before_sync");
+	wrong = fault_error("compact.sync");
+	if (wrong != 0)
+		errno = wrong;
+	if (e == OK && (wrong != 0 || fdatasync(k->copy.fd) != 0))
+		e = ERR_IO;
+	fault_point("compact.after_sync");
+	return e;
+}
+
+/* What a failed sync leaves behind is never folded by this keeper, and to another one it says nothing false: the
+ * messages stand where they stood. So no END is needed. */
+enum err
+keeper_write_copies(struct keeper *k, struct bytes *records)
+{
+	enum err e = copies_room(k, records->n);
+
+	if (e == OK)
+		e = append_copies(k, records);
+	if (e != OK) {
+		segment_close(&k->copy);
+		k->copy.number = 0;
+		return e;
+	}
+	k->copy_off += (uint32_t)records->n;
+	return show(k, k->copy.number);
 }
 
 void
 keeper_journal_close(struct keeper *k)
 {
-	if (k->own.fd >= 0)
-		segment_close(&k->own);
+	segment_close(&k->own);
+	segment_close(&k->copy);
 }

@@ -62,6 +62,14 @@ by_segment(const void *pa, const void *pb)
 }
 
 static enum err
+write_gathered(struct keeper *k, struct gather *g)
+{
+	if (g->n > 0)
+		qsort(g->list, g->n, sizeof(*g->list), by_segment);
+	return ended_write(k, g->list, g->n);
+}
+
+static enum err
 save(struct keeper *k, const uint32_t *numbers, size_t n)
 {
 	struct gather g = { 0 };
@@ -70,22 +78,36 @@ save(struct keeper *k, const uint32_t *numbers, size_t n)
 	fault_point("reclaim.before_ended");
 	for (size_t i = 0; i < n && e == OK; i++)
 		e = fold_says(k->fold, numbers[i], &saying, &g);
-	if (g.n > 0)
-		qsort(g.list, g.n, sizeof(*g.list), by_segment);
 	if (e == OK)
-		e = ended_write(k, g.list, g.n);
+		e = write_gathered(k, &g);
 	fault_point("reclaim.after_ended");
+	free(g.list);
+	return e;
+}
+
+enum err
+keeper_save_moved(struct keeper *k)
+{
+	struct gather g = { 0 };
+	enum err e = fold_moved(k->fold, &saying, &g);
+
+	if (e == OK)
+		e = write_gathered(k, &g);
 	free(g.list);
 	return e;
 }
 
 /* ---- away with it ---- */
 
+/* Where messages were moved away somebody may still be reading one. */
 static bool
 worth_keeping(struct keeper *k, struct kfile *f)
 {
+	struct index_segment s;
 	struct stat st;
 
+	if (fold_segment_get(k->fold, f->number, &s) && s.used)
+		return false;
 	return k->spares < k->conf.spares && f->head.kind == SEGMENT_JOURNAL && kfile_fd(k, f) >= 0 &&
 	       fstat(f->fd, &st) == 0 && (uint64_t)st.st_size >= k->conf.segment_size;
 }
@@ -162,7 +184,7 @@ keeper_reclaim(struct keeper *k)
 	enum err e = finish(k);
 
 	k->reclaim = false;
-	if (e != OK || fold_dirty(k->fold))
+	if (e != OK || fold_dirty(k->fold) || !fold_copies_folded(k->fold))
 		return e;
 	n = choose(k, numbers);
 	if (n == 0)

@@ -140,9 +140,9 @@ first_record(struct keeper *k, struct kfile *f, struct record_head *h, struct sl
 	return e;
 }
 
-/* Heads first: a segment may begin with where others end. */
+/* Heads first: a segment may begin with where others end, or hold what was moved. */
 static enum err
-tell_ends(struct keeper *k, struct kfile *f, struct fold_file *file)
+tell_first(struct keeper *k, struct kfile *f, struct fold_file *file)
 {
 	struct record_head h;
 	struct slice raw;
@@ -154,6 +154,9 @@ tell_ends(struct keeper *k, struct kfile *f, struct fold_file *file)
 		return OK;
 	e = first_record(k, f, &h, &raw);
 	k->window.seg = 0; /* read beyond what is synced: not to be kept */
+	f->copies = f->copies || (e == OK && h.type == RECORD_COPY);
+	file->copies = f->copies;
+	fold_see(k->fold, file);
 	if (e != OK || h.type != RECORD_END)
 		return e == ERR_IO ? e : OK;
 	item_reader_init(&r, &h, slice_of(raw.p + RECORD_HEAD, raw.n - RECORD_HEAD));
@@ -187,6 +190,7 @@ file_of(struct keeper *k, const struct kfile *f)
 				   .slot = f->head.slot,
 				   .writer = f->head.writer,
 				   .keepers = f->head.writer == k->conf.writer,
+				   .copies = f->copies,
 				   .sealed = f->sealed,
 				   .mark = f->mark };
 }
@@ -213,7 +217,7 @@ tell_new(struct keeper *k, struct kfile *f)
 	if (e != OK)
 		return e;
 	fold_see(k->fold, &file);
-	return tell_ends(k, f, &file);
+	return tell_first(k, f, &file);
 }
 
 static enum err
@@ -268,8 +272,9 @@ refresh(struct keeper *k, struct kfile *f)
 	uint32_t seg = 0, mark = 0;
 
 	if (f->head.writer == k->conf.writer) {
-		f->mark = f->number == k->own.number ? k->own_off : f->mark;
-		f->sealed = f->number != k->own.number;
+		if (f->number == k->own.number || f->number == k->copy.number)
+			f->mark = f->number == k->own.number ? k->own_off : k->copy_off;
+		f->sealed = f->number != k->own.number && f->number != k->copy.number;
 		f->sure = f->sealed;
 		f->limit = f->mark;
 		return;

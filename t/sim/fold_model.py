@@ -12,6 +12,7 @@ A state is three flat dicts: d (processes, files, clients, what nobody in the ho
 keeper's fold). A record is a tuple of items, for it is an atom:
     ("M", id)  ("T", id, n, place)  ("O", id, n, kind, place)  ("E", id, number, state, fingers, place)
     ("H", owner, ids in work)  ("END", segment, mark)  ("X",) damaged
+    ("C", id, formerly at, tries) stands before the M of a message that the keeper has moved
 A place is (segment, record). A segment is (writer, records, synced, mark, failed): below synced all survives a power cut.
 
 What the enumeration asked for, beyond the rules as they are written in the design (each is a rule below, by its name):
@@ -39,6 +40,14 @@ What the enumeration asked for, beyond the rules as they are written in the desi
                 before an edit, or an attempt, in the one before it, and the next owner believes that it has seen all.
   end-each      If the sync of the new segment fails too, the next one says where both end, in its first record: else the
                 repeated DSN stands twice after a power cut.
+  copy-outcome  The outcome of a message that was moved may name its old place: what it says is saved beside the new segment
+                when it is folded, for when the outcome's own goes it is not known any more where the message stood.
+  copy-dead     A copy may be folded after its message is over (the keeper died between copy and fold): the same is saved.
+  copy-ended    A message that was moved is over in its old segment, which a power cut may bring back. "Over" in .ended is
+                said of the message in that segment, in an outcome's record of the message wherever it stands.
+  copy-waits    No segment goes while a copy is not folded: what it says of the old place is all that stands between the copy
+                and a rebuild.
+  copy-idle     What is in work or in doubt is not moved: its attempt would be believed to have ended.
   gate          What was taken but not begun when the handover record was written, is not begun any more."""
 import itertools
 import sys
@@ -78,6 +87,12 @@ RULES = {
     "ended-sync": ("torn", "the row is over before .ended is synced"),
     "ended-trim": ("torn", "the next entry is appended behind a torn one"),
     "ended-last": ("remnant", "N's own .ended goes together with N"),
+    "copy-outcome": ("compact", "an outcome that names the old place says nothing of the new one"),
+    "copy-dead": ("compact", "a copy that is folded too late is not said to be over"),
+    "copy-ended": ("compact-ghost", "a moved message is not over in its old segment"),
+    "copy-place": ("compact", "over in the old segment counts for the message wherever it stands"),
+    "copy-waits": ("compact", "a segment goes while a copy is not folded"),
+    "copy-idle": ("compact", "a message in work or in doubt is moved"),
     # 7: rebuild
     "rebuild-dir": ("remnant", "a rebuild without syncing the directory first"),
     "rebuild-waits": ("rebuild", "old mail does not wait until the last outcome is read"),
@@ -132,6 +147,14 @@ WORLDS = {
     "bounce-expire": dict(msgs="A", kill=1, power=1, expire=1, hint=1, coarse=1),
     "bounce-failed": dict(msgs="A", fail=2, power=1, bounce=1, coarse=1),
     "bounce-rebuild": dict(msgs="A", kill=1, lose=1, reclaim=1, bounce=1, rotate="B", coarse=2),
+    "compact": dict(msgs="A", kill=1, lose=1, reclaim=2, compact=1, rotate="A", coarse=2,
+                    start=("A1 writes", "A1: segment", "keeper")),
+    "compact-defer": dict(msgs="A", kill=1, lose=1, reclaim=1, compact=1, rotate="A", defer=1, coarse=2,
+                          start=("A1 writes", "A1: segment", "keeper")),
+    "compact-ghost": dict(msgs="A", power=1, lose=1, reclaim=2, compact=1, rotate="A", coarse=2,
+                          start=("A1 writes", "A1: segment", "keeper")),
+    "compact-edit": dict(msgs="A", kill=1, lose=1, reclaim=1, compact=1, rotate="A", verbs=("held", "q"), coarse=2,
+                         start=("A1 writes", "A1: segment", "keeper")),
     "damage": dict(msgs="A", damage=1, kill=1, coarse=2),
     "damage-edit": dict(msgs="A", damage=1, verbs=("held",), coarse=2),
     "damage-bounce": dict(msgs="A", damage=1, bounce=1, kill=1, coarse=2),
@@ -141,7 +164,7 @@ WORLDS = {
     "damage-failed": dict(msgs="A", damage=1, fail=1, kill=1, start=("A1 writes",)),
 }
 BUDGETS = ("kill", "fault", "power", "keeper", "defer", "lose", "reclaim", "reload", "fail", "hint", "bounce", "expire",
-           "damage")
+           "damage", "compact")
 X = (("X",),)
 FINAL = ("delivered", "bounced")
 
@@ -282,9 +305,22 @@ class Model:
                 self.places_first(s, n, it)
             at += 1
             m[("chk", n)] = at
+            if rec[0][0] == "C":
+                self.apply_copy(m, rec[0], (n, at - 1))
+                continue
             for it in rec:
                 self.apply(s, it, (n, at - 1))
         m.setdefault(("chk", n), at)
+
+    def apply_copy(self, m, it, place):
+        """Rule 5: the row moves. Where none stands at the old place, the message must not come back from this copy."""
+        row = m.get(("row", it[1]))
+        if row and row[PLACE] == it[2]:
+            m[("row", it[1])] = changed(row, place=place)
+            if self.has("copy-ended"):
+                m[("moved", it[2][0], it[1])] = 1
+        elif not (row and row[PLACE] == place) and self.has("copy-dead"):
+            m[("moved", place[0], it[1])] = 1
 
     def places_first(self, s, n, it):
         """Rule 2."""
@@ -318,6 +354,8 @@ class Model:
     def apply_outcome(self, m, it, w):
         row = m[("row", it[1])]
         if it[3] in FINAL:  # rule 3: a final outcome wins
+            if row[PLACE] != it[4] and self.has("copy-outcome"):
+                m[("moved", row[PLACE][0], it[1])] = 1
             del m[("row", it[1])]
             m.pop(("att", it[1]), None)
             m["out"] = m.get("out", 0) + 1
@@ -355,7 +393,13 @@ class Model:
         return row is not None and (p not in row[FINGERS] if self.has("finger-writer") else ("judged", p) not in s.m)
 
     def commit(self, s):
-        """The net effect and every checkpoint, in one transaction."""
+        """The net effect and every checkpoint, in one transaction; what was moved is said beside the segments before."""
+        for k, _ in sorted(keyed(s.m, "moved")):
+            if ("seg", k[1]) in s.d or ("ghost", k[1]) in s.d:
+                self.ended_add(s, k[1], [("over", k[2])])
+                v = s.d[("ended", k[1])]
+                s.d[("ended", k[1])] = (v[0], len(v[0]), 1)
+            del s.m[k]
         s.x = dict(s.m)
         x, d = s.x, s.d
         if x.get("in", 0) != x.get("out", 0) + len(keyed(x, "row")):
@@ -395,13 +439,26 @@ class Model:
         lims = {k[1]: self.limit(s, k[1]) for k, _ in sorted(keyed(d, "seg"))}
         every = [(it, (n, i), d[("seg", n)][0]) for n, lim in sorted(lims.items(), reverse=self.w.get("copies") is None)
                  for i in range(lim) for it in d[("seg", n)][1][i]]
+        copies = {place: it for it, place, _ in every if it[0] == "C"}
         finals = {it[1] for it, _, _ in every if it[0] == "O" and it[3] in FINAL and d[("rebuild",)] == 2}
-        for it, place, _ in every:
-            if it[0] == "M" and it[1] not in finals and ("over", it[1]) not in self.ended_read(s, place[0]):
-                m[("row", it[1])] = (place, 0, 0, 0, "q", ())
+        over = {(k[1], e[1]) for k, _ in keyed(d, "ended") for e in self.ended_read(s, k[1]) if e[0] == "over"}
+        if not self.has("copy-place"):
+            finals |= {mid for _, mid in over}
+        for it, place, _ in sorted(every, key=lambda e: e[1] not in copies):
+            if it[0] != "M" or ("row", it[1]) in m:
+                continue
+            c = copies.get(place)
+            if it[1] not in finals and (place[0], it[1]) not in over:
+                m[("row", it[1])] = (place, c[3] if c else 0, 0, 0, "q", ())
+                if c and self.has("copy-ended"):
+                    m[("moved", c[2][0], it[1])] = 1
+            elif c and self.has("copy-dead"):
+                m[("moved", place[0], it[1])] = 1
         if d.pop(("rebuild",)) == 1:  # a commit on the way: not all is read yet
             m["in"] = len(keyed(m, "row"))
             d[("rebuild",)] = 2
+            for k, _ in keyed(m, "moved"):
+                del m[k]
             s.x = dict(m)
             return
         for it, place, w in every:
@@ -812,6 +869,26 @@ class Model:
             do("keeper commits", commit)
         elif m == s.x:
             self.reclaim(s, do)
+            self.compact(s, kp, do)
+
+    def compact(self, s, kp, do):
+        """The messages of a sealed segment are copied into the keeper's own; fold and commit follow as for any record."""
+        d = s.d
+        if ("left", "compact") not in d or keyed(d, "saving"):
+            return
+        for k, _ in sorted(keyed(d, "seg")):
+            rows = {r[1]: row for r, row in keyed(s.x, "row") if row[PLACE][0] == k[1]}
+            if not rows or d[k][0] == kp or ("over", k[1]) in s.x or not self.reclaimable(s, k[1], rows):
+                continue
+            if self.has("copy-idle") and any(("att", mid) in s.x or row[DOUBT] for mid, row in rows.items()):
+                continue
+
+            def move(c, rows=rows):
+                self.spend(c, "compact")
+                for mid, row in sorted(rows.items()):
+                    n, _ = self.write(c, kp, ("C", mid, row[PLACE], row[TRIES]), ("M", mid))
+                self.sync(c, n)
+            do("keeper: the messages of segment %d are copied, synced" % k[1], move, False)
 
     def judge(self, s, kp, p, do):
         """A process died by its own fault: an edit says so, once its journal is folded."""
@@ -845,16 +922,19 @@ class Model:
                 do("keeper marks segment %d over" % k[1], lambda c, n=k[1]: self.mark_over(c, n))
         if ("left", "reclaim") not in d or keyed(d, "saving"):
             return
+        if self.has("copy-waits") and any(rec[0][0] == "C" for k, g in keyed(d, "seg")
+                                          for rec in g[1][s.m.get(("chk", k[1]), 0):]):
+            return
         for k, _ in sorted(keyed(d, "seg")):
             if ("over", k[1]) not in s.m and self.reclaimable(s, k[1]):
                 do("keeper saves what segment %d says" % k[1], lambda c, n=k[1]: self.save(c, n), False)
 
-    def reclaimable(self, s, n):
+    def reclaimable(self, s, n, moved=()):
         d, x = s.d, s.x
         if not self.sealed(s, n) or x.get(("chk", n), -1) < self.limit(s.copy(), n):
             return False
         rows = {k[1]: row for k, row in keyed(x, "row")}
-        if any(row[PLACE][0] == n and (self.has("dsn-live") or mid[0] != "d") for mid, row in rows.items()):
+        if any(row[PLACE][0] == n and mid not in moved and (self.has("dsn-live") or mid[0] != "d") for mid, row in rows.items()):
             return False
         for it in (it for rec in d[("seg", n)][1] for it in rec):
             row = rows.get(it[1]) if it[0] in "TE" else None
@@ -1155,7 +1235,7 @@ def main(argv):
 
 
 LONG = ("fold", "two", "two-power", "numbers", "remnant", "torn", "rebuild", "edit-rebuild", "handover", "failed", "failed-twice",
-        "failed-reclaim", "bounce", "bounce-failed", "bounce-rebuild", "damage-failed")
+        "failed-reclaim", "bounce", "bounce-failed", "bounce-rebuild", "compact-defer", "compact-ghost", "compact-edit", "damage-failed")
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

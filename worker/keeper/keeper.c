@@ -161,6 +161,7 @@ prepare(struct role_env *env)
 				    .generation = env->generation,
 				    .segment_size = (uint64_t)conf_int(v, OPT_SEGMENT_SIZE),
 				    .spares = SPARES,
+				    .compact_every = USEC_PER_SEC,
 				    .reserve = UINT64_C(8) << 20,
 				    .hooks = &keeper_role_hooks,
 				    .hooks_arg = &role };
