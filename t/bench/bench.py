@@ -9,25 +9,50 @@ import subprocess
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
-from harness import accept, base, peer, relay      # noqa: E402
-from harness.report import Report                  # noqa: E402
+from harness import accept, base, curves, depth, idle, micro, peer, plots, relay      # noqa: E402
+from harness.deep import Deep                                                         # noqa: E402
+from harness.report import Report                                                     # noqa: E402
 
-# Name -> module: CASES of pairs that take turns in each repetition.
-PAIRS = {"w1": accept, "w2": relay}
+# Cases whose peers, or points, take turns in each repetition.
+TURNS = {"w1": accept, "w2": relay, **{name: curves.Curve(name) for name in curves.CURVES}}
+# The same, too long to be repeated.
+ONCE = {"w3": idle, "w4": depth}
+KNOWN = list(TURNS) + list(ONCE) + ["journal", "policy", "deep"]
 
 
-def run_pairs(report, names):
-    repeat = int(os.environ.get("REPEAT", 1 if base.SHORT else 3))
-    for name in names:
-        report.show(name, PAIRS[name].SHOW)
+def take_turns(report, modules, repeat):
+    for name, module in modules.items():
+        report.show(name, module.SHOW)
     for k in range(repeat):
-        for name in names:
-            for case, keys in PAIRS[name].cases():
-                for p in PAIRS[name].PEERS:
-                    row = PAIRS[name].measure(p, case, **keys)
+        for name, module in modules.items():
+            for case, keys in module.cases():
+                for p in module.PEERS:
+                    row = module.measure(p, case, **keys)
                     report.add(name, case, p, row)
-                    base.say("%d/%d %s %s %s: %s" % (k + 1, repeat, name, case, p, "  ".join(
-                        "%s %s" % (form % row[m], title) for m, title, form in PAIRS[name].SHOW if m in row)))
+                    base.say("%d/%d %s %s %s: %s" % (k + 1, repeat, name, case, p, ", ".join(
+                        form % row[m] + " " + title for m, title, form in module.SHOW if m in row)))
+
+
+def draw(report):
+    plots.pairs(report, "w1", "rate", "w1: messages accepted a second")
+    plots.pairs(report, "w1", "cpu", "w1: CPU ms a message")
+    plots.pairs(report, "w2", "rate", "w2: messages relayed a second")
+    plots.pairs(report, "w2", "cpu", "w2: CPU ms a message")
+    for name in list(curves.CURVES) + ["curve-depth"]:
+        plots.curve(report, name)
+    plots.journal(report)
+
+
+def measure(report, chosen):
+    repeat = int(os.environ.get("REPEAT", 1 if base.SHORT else 3))
+    if "journal" in chosen:
+        micro.journal(report)
+    if "policy" in chosen:
+        micro.policy(report)
+    take_turns(report, {k: m for k, m in TURNS.items() if k in chosen}, repeat)
+    take_turns(report, {k: m for k, m in ONCE.items() if k in chosen}, 1)
+    if "deep" in chosen:
+        Deep(report).run(repeat)
 
 
 def main():
@@ -35,17 +60,17 @@ def main():
     if os.geteuid() != 0:
         sys.exit("bench: needs root")
     only = [x for x in os.environ.get("ONLY", "").split(",") if x]
-    known = list(PAIRS)
-    if set(only) - set(known):
-        sys.exit("bench: ONLY knows " + ",".join(known))
-    chosen = [x for x in known if not only or x in only]
+    if set(only) - set(KNOWN):
+        sys.exit("bench: ONLY knows " + ",".join(KNOWN))
     subprocess.run([str(base.TOP / "t/tools/peers")], check=True)
     report = Report()
     peer.install(["postfix", "impetus"])
     try:
-        run_pairs(report, [x for x in chosen if x in PAIRS])
+        measure(report, only or KNOWN)
     finally:
+        draw(report)
         print(report.write(), end="")
+    base.say("table.txt, samples.tsv and plots are in " + str(base.OUT))
     sys.exit(1 if base.wrong else 0)
 
 

@@ -1,4 +1,5 @@
-/* How many messages a second the journal takes, by how many are in work; beside it what bare pwrite + fdatasync gives.
+/* How many messages a second the journal takes, by how many are in work; beside it what the disk gives at
+ * best: bare pwrite + fdatasync of as many bytes as a sync took.
  *
  *     journal_bench [DIR [SECONDS [BYTES]]]
  *
@@ -98,14 +99,44 @@ cpu_seconds(void)
 	       (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
 }
 
+/* The disk's own limit: blocks as large as what one sync took, each synced, nothing else done. Syncs a second. */
+static double
+bare(int dirfd, size_t bytes, double seconds)
+{
+	static const char zeroes[1 << 20];
+	enum { ROOM = 64 };
+	size_t block = (bytes + 4095) / 4096 * 4096;
+	char *data = mem_zalloc(block);
+	int fd = openat(dirfd, "bare", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	usec_t began, until;
+	uint64_t n = 0, off = 0;
+
+	for (int i = 0; i < ROOM; i++)
+		if (segment_write(fd, (uint64_t)i << 20, zeroes, sizeof zeroes) != OK)
+			log_fatal("bench", "cannot write");
+	fsync(fd);
+	began = clock_mono();
+	until = began + (usec_t)(seconds * 1e6);
+	while (clock_mono() < until) {
+		if (segment_write(fd, off, data, block) != OK || fdatasync(fd) != 0)
+			log_fatal("bench", "cannot sync");
+		off = off + 2 * block > (uint64_t)ROOM << 20 ? 0 : off + block;
+		n++;
+	}
+	close(fd);
+	unlinkat(dirfd, "bare", 0);
+	free(data);
+	return (double)n * 1e6 / (double)(clock_mono() - began);
+}
+
 static void
-run(struct bench *b, int in_work, double seconds)
+run(struct bench *b, int in_work, double seconds, int dirfd)
 {
 	struct one *ones = mem_array(NULL, (size_t)in_work, sizeof *ones);
 	struct shm_slot *slot = shm_slot(b->area, 0);
 	int64_t syncs = slot_get(slot, CELL_JOURNAL_SYNCS);
 	usec_t began = clock_mono();
-	double cpu = cpu_seconds(), took;
+	double cpu = cpu_seconds(), took, a_sync;
 
 	b->done = b->failed = 0;
 	b->waited = 0;
@@ -121,41 +152,15 @@ run(struct bench *b, int in_work, double seconds)
 	}
 	took = (double)(clock_mono() - began) / 1e6;
 	syncs = slot_get(slot, CELL_JOURNAL_SYNCS) - syncs;
+	a_sync = (double)b->done / (double)(syncs > 0 ? syncs : 1);
+	cpu = cpu_seconds() - cpu;
 	printf("%6d in work: %9.0f messages/s  %7.0f syncs/s  %6.1f a sync  %7.2f ms each  %5.1f us cpu each  failed "
-	       "%llu\n",
-	       in_work, (double)b->done / took, (double)syncs / took, (double)b->done / (double)(syncs > 0 ? syncs : 1),
+	       "%llu  bare %.0f messages/s\n",
+	       in_work, (double)b->done / took, (double)syncs / took, a_sync,
 	       (double)b->waited / 1e3 / (double)(b->done > 0 ? b->done : 1),
-	       (cpu_seconds() - cpu) * 1e6 / (double)(b->done > 0 ? b->done : 1), (unsigned long long)b->failed);
+	       cpu * 1e6 / (double)(b->done > 0 ? b->done : 1), (unsigned long long)b->failed,
+	       a_sync * bare(dirfd, (size_t)(a_sync * (double)b->body.n), seconds / 2));
 	free(ones);
-}
-
-/* The disk's own pace: one block, one sync, again. */
-static void
-bare(int dirfd, size_t bytes, double seconds)
-{
-	static const char zeroes[1 << 20];
-	char block[4096] = { 1 };
-	int fd = openat(dirfd, "bare", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	usec_t began, until;
-	uint64_t n = 0, off = 0;
-
-	for (int i = 0; i < 64; i++)
-		if (segment_write(fd, (uint64_t)i << 20, zeroes, sizeof zeroes) != OK)
-			log_fatal("bench", "cannot write");
-	fsync(fd);
-	if (bytes > sizeof block)
-		bytes = sizeof block;
-	began = clock_mono();
-	until = began + (usec_t)(seconds * 1e6);
-	while (clock_mono() < until) {
-		if (segment_write(fd, off % (60 << 20), block, bytes) != OK || fdatasync(fd) != 0)
-			log_fatal("bench", "cannot sync");
-		off += bytes;
-		n++;
-	}
-	printf("  bare pwrite + fdatasync: %.0f a second\n", (double)n * 1e6 / (double)(clock_mono() - began));
-	close(fd);
-	unlinkat(dirfd, "bare", 0);
 }
 
 static int
@@ -191,9 +196,8 @@ main(int argc, char **argv)
 	b.body = slice_of(mem_zalloc(bytes), bytes);
 	printf("messages of %zu bytes, %g s each, %s\n", bytes, seconds,
 	       b.spares_dir >= 0 ? "segments recycled" : "every segment made anew");
-	bare(conf.dirfd, bytes, seconds);
 	for (size_t i = 0; i < sizeof in_work / sizeof in_work[0]; i++)
-		run(&b, in_work[i], seconds);
+		run(&b, in_work[i], seconds, conf.dirfd);
 	spool_close(&b.sp);
 	nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 	return 0;

@@ -71,12 +71,12 @@ class Cgroup:
 class Peer:
     """with Peer(...) as p: wiped before and after, started by p.start()."""
 
-    def __init__(self, name, mode="relay", sessions=200, env=None):
-        self.name, self.dir = name, base.PEERS / name
-        self.cgroup = Cgroup(name)
-        self.env = dict(os.environ, SCRATCH=str(base.OUT), P_LIB=str(base.PEERS / "lib.sh"), P_PORT=str(base.PORT),
-                        P_SINK=str(base.SINK_PORT), P_MODE=mode, P_SESSIONS=str(sessions),
-                        P_CGROUP=str(self.cgroup.path), **(env or {}))
+    def __init__(self, name, mode="relay", sessions=200, env=None, port=base.PORT):
+        self.name, self.dir, self.port = name, base.PEERS / name, port
+        self.cgroup = Cgroup("%s-%d" % (name, port))
+        self.env = {**os.environ, "SCRATCH": str(base.OUT), "P_LIB": str(base.PEERS / "lib.sh"), "P_PORT": str(port),
+                    "P_SINK": str(base.SINK_PORT), "P_MODE": mode, "P_SESSIONS": str(sessions),
+                    "P_CGROUP": str(self.cgroup.path), **(env or {})}
 
     def script(self, name, join=False, check=False):
         r = subprocess.run([str(self.dir / name)], env=self.env, preexec_fn=self.cgroup.enter if join else None,
@@ -131,7 +131,7 @@ class Peer:
         self.cgroup.remove()
 
 
-def install(names):
+def install(names, scratch=base.OUT):
     for name in names:
-        env = dict(os.environ, SCRATCH=str(base.OUT), P_LIB=str(base.PEERS / "lib.sh"))
+        env = dict(os.environ, SCRATCH=str(scratch), P_LIB=str(base.PEERS / "lib.sh"))
         subprocess.run([str(base.PEERS / name / "install")], check=True, env=env)

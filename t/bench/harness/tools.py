@@ -57,9 +57,9 @@ class Tool:
 
 
 class Load(Tool):
-    def __init__(self, sessions=50, size=4096, one=False, **opt):
+    def __init__(self, sessions=50, size=4096, one=False, port=base.PORT, **opt):
         """opt: m, t, n, d, b, p, S, D, w, P, i, as load's own options."""
-        args = ["-a", base.PORT, "-s", sessions, "-l", size] + (["-1"] if one else [])
+        args = ["-a", port, "-s", sessions, "-l", size] + (["-1"] if one else [])
         for k, v in opt.items():
             args += ["-" + k] if v is True else ["-" + k, v]
         super().__init__("load", args)
