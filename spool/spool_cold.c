@@ -125,8 +125,9 @@ add(struct cold *c, struct cold_list *to, struct cold_job *job)
 {
 	pthread_mutex_lock(&c->lock);
 	STAILQ_INSERT_TAIL(to, job, link);
-	pthread_cond_signal(&c->more);
 	pthread_mutex_unlock(&c->lock);
+	/* Behind the lock, or it would wake only to wait for us. */
+	pthread_cond_signal(&c->more);
 }
 
 void

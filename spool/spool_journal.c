@@ -356,8 +356,9 @@ take_unsealed(struct journal *j)
 
 /* ---------------------------------------------------------------- one write, one sync */
 
+/* n bytes of records, and behind them `pad` that belong to none. */
 static enum err
-write_at(struct journal *j, const char *p, size_t n)
+write_padded(struct journal *j, const char *p, size_t n, size_t pad)
 {
 	int error = fault_error("journal.write");
 	enum err e;
@@ -366,10 +367,16 @@ write_at(struct journal *j, const char *p, size_t n)
 		errno = error;
 		return error == ENOSPC || error == EDQUOT ? ERR_FULL : ERR_IO;
 	}
-	e = segment_write(j->seg.fd, j->off, p, n);
+	e = segment_write(j->seg.fd, j->off, p, n + pad);
 	if (e == OK)
 		j->off += (uint32_t)n;
 	return e;
+}
+
+static enum err
+write_at(struct journal *j, const char *p, size_t n)
+{
+	return write_padded(j, p, n, 0);
 }
 
 static enum err
@@ -436,19 +443,33 @@ entry_seal(struct journal *j, struct batch *b, struct entry *e, uint32_t off)
 	record_seal(b->buf.p + e->at, e->place, j->mark, b->id_high);
 }
 
+/* Zeroes behind the batch's last record, up to the end of its page: a page that is written whole need not be read from
+ * the disk first, as one of a segment that was filled past the page cache, or was a spare, would be. */
+static size_t
+pad_batch(const struct journal *j, struct batch *b, uint64_t end)
+{
+	size_t pad = (size_t)(-end % SEGMENT_PAGE);
+
+	if (end + pad > j->seg.size)
+		return 0;
+	memset(bytes_room(&b->buf, pad), 0, pad);
+	return pad;
+}
+
 /* The entries lie side by side in the batch, so a run is one write. */
 static enum err
 write_run(struct journal *j, struct batch *b, size_t from, size_t to)
 {
 	uint32_t off = j->off;
-	size_t len = 0;
+	size_t len = 0, pad;
 
 	for (size_t i = from; i < to; i++) {
 		entry_seal(j, b, &b->e[i], off + (uint32_t)len);
 		len += b->e[i].len;
 	}
+	pad = to == b->n ? pad_batch(j, b, off + len) : 0;
 	fault_point("journal.before_write");
-	return write_at(j, b->buf.p + b->e[from].at, len);
+	return write_padded(j, b->buf.p + b->e[from].at, len, pad);
 }
 
 /* After a failure: one by one. */

@@ -450,18 +450,48 @@ spare_on_entry(void *arg, enum segment_file what, uint32_t number, const char *n
 	return ERR_EXISTS;
 }
 
+static bool
+set_direct(int fd, bool on)
+{
+	int flags = fcntl(fd, F_GETFL);
+
+	return flags >= 0 && fcntl(fd, F_SETFL, on ? flags | O_DIRECT : flags & ~O_DIRECT) == 0;
+}
+
+/* Past the page cache where the file system can: it costs a tenth of the CPU, and the journal's syncs do not have to
+ * wait behind a whole segment of dirty pages. */
+static enum err
+write_zeroes(int fd, uint64_t size)
+{
+	static const _Alignas(SEGMENT_PAGE) char zeroes[FILL_CHUNK];
+	bool direct = set_direct(fd, true);
+	enum err e = OK;
+
+	for (uint64_t off = 0; e == OK && off < size;) {
+		size_t n = size - off < FILL_CHUNK ? (size_t)(size - off) : FILL_CHUNK;
+
+		e = segment_write(fd, off, zeroes, n);
+		if (e == OK) {
+			off += n;
+		} else if (direct && errno == EINVAL && set_direct(fd, false)) {
+			direct = false;
+			e = OK;
+		}
+	}
+	if (direct && !set_direct(fd, false) && e == OK)
+		e = ERR_IO;
+	return e;
+}
+
 /* Blocks that are there before a record needs them: an fdatasync then has no metadata to write. */
 static enum err
 fill(int fd, uint64_t size)
 {
-	static const char zeroes[FILL_CHUNK];
 	enum err e = fault_to_err(fault_error("segment.fill"));
 
 	if (e == OK && fallocate(fd, 0, 0, (off_t)size) != 0 && errno != EOPNOTSUPP)
 		e = err_of_errno();
-	for (uint64_t off = 0; e == OK && off < size; off += FILL_CHUNK)
-		e = segment_write(fd, off, zeroes, size - off < FILL_CHUNK ? (size_t)(size - off) : FILL_CHUNK);
-	return e;
+	return e == OK ? write_zeroes(fd, size) : e;
 }
 
 static enum err

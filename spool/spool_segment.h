@@ -27,7 +27,8 @@
 enum {
 	SEGMENT_HEAD = 4096,
 	SEGMENT_SIZE_MIN = 64 << 10,
-	SEGMENT_NAME = 32, /* longest file name, with NUL */
+	SEGMENT_NAME = 32,   /* longest file name, with NUL */
+	SEGMENT_PAGE = 4096, /* what page cache and disk read and write at once */
 };
 #define SEGMENT_SIZE_MAX (UINT64_C(2) << 30)
 

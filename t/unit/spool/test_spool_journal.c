@@ -139,6 +139,43 @@ an_urgent_record_takes_the_patient_along(void **state)
 	fixture_fini(&f);
 }
 
+/* A page written in part would have to be read from the disk first. */
+static void
+a_batch_is_written_in_whole_pages(void **state)
+{
+	enum { OLD = 16 * SEGMENT_PAGE };
+	struct fixture f;
+	struct answer a = { 0 };
+	struct bytes old = { 0 }, file;
+	char name[SEGMENT_NAME];
+	uint32_t seg, mark, page_end;
+	int fd;
+
+	(void)state;
+	fixture_init(&f);
+	fixture_open(&f);
+	slot_pair(&f, &seg, &mark);
+	segment_name(SEGFILE_SEG, seg, name);
+	fd = openat(f.journal, name, O_RDWR | O_CLOEXEC);
+	assert_true(fd >= 0);
+	memset(bytes_room(&old, OLD), 'o', OLD);
+	old.n = OLD;
+	assert_int_equal(segment_write(fd, mark, old.p, OLD - mark), OK);
+	close(fd);
+	assert_int_equal(submit_message(&f, 42, SLICE("A: b\r\n\r\n"), SLICE("body\r\n"), &a), OK);
+	answers_await(&f, &a, 1);
+	assert_int_equal(a.why, OK);
+	slot_pair(&f, &seg, &mark);
+	page_end = (mark + SEGMENT_PAGE - 1) / SEGMENT_PAGE * SEGMENT_PAGE;
+	file = file_of(&f, seg);
+	assert_true(page_end > mark && page_end < OLD);
+	for (uint32_t at = mark; at < OLD; at++)
+		assert_int_equal(file.p[at], at < page_end ? 0 : 'o');
+	bytes_fini(&file);
+	bytes_fini(&old);
+	fixture_fini(&f);
+}
+
 static struct segment_head
 head_of(const struct fixture *f, uint32_t number)
 {
@@ -530,6 +567,7 @@ main(void)
 		cmocka_unit_test(what_gathers_is_one_sync_and_keeps_its_order),
 		cmocka_unit_test(patient_records_share_syncs),
 		cmocka_unit_test(an_urgent_record_takes_the_patient_along),
+		cmocka_unit_test(a_batch_is_written_in_whole_pages),
 		cmocka_unit_test(full_segments_are_sealed_and_the_next_goes_on),
 		cmocka_unit_test(a_record_larger_than_a_segment_has_one_for_itself),
 		cmocka_unit_test(a_successor_opens_a_new_segment_and_leaves_the_old),

@@ -81,6 +81,35 @@ a_new_segment_is_zeroed_and_has_its_head(void **state)
 	fixture_fini(&f);
 }
 
+/* The zeroes go past the page cache where they can; what cannot (a last piece that is no whole page) and all records do
+ * not. */
+static void
+any_size_is_zeroed_and_written_as_usual_afterwards(void **state)
+{
+	static const uint64_t sizes[] = { 65536, 65537, (1 << 20) + 4096, (2 << 20) + 100 };
+	struct fixture f;
+	struct segment_maker m;
+	struct segment s;
+	struct bytes file;
+
+	(void)state;
+	fixture_init(&f);
+	maker_init(&f, &m);
+	for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+		assert_int_equal(segment_make(&m, SEGMENT_JOURNAL, sizes[i], 1, &s), OK);
+		assert_int_equal(fcntl(s.fd, F_GETFL) & O_DIRECT, 0);
+		assert_int_equal(segment_write(s.fd, SEGMENT_HEAD + 1, "record", 6), OK);
+		file = file_of(&f, s.number);
+		assert_int_equal(file.n, sizes[i]);
+		assert_memory_equal(file.p + SEGMENT_HEAD, "\0record\0", 8);
+		for (size_t at = SEGMENT_HEAD + 7; at < file.n; at++)
+			assert_true(file.p[at] == 0);
+		bytes_fini(&file);
+		segment_close(&s);
+	}
+	fixture_fini(&f);
+}
+
 static void
 a_number_is_never_used_twice(void **state)
 {
@@ -265,6 +294,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(names_are_read_back),
 		cmocka_unit_test(a_new_segment_is_zeroed_and_has_its_head),
+		cmocka_unit_test(any_size_is_zeroed_and_written_as_usual_afterwards),
 		cmocka_unit_test(a_number_is_never_used_twice),
 		cmocka_unit_test(a_spare_is_taken_and_its_old_bytes_are_no_records),
 		cmocka_unit_test(a_failure_leaves_nothing_behind),
