@@ -27,6 +27,8 @@ enum {
 	CONVICTING = 2,      /* deaths that convict it */
 };
 
+#define LOG_WAIT (2 * USEC_PER_MS)
+
 struct worker {
 	struct role_env *env;
 	struct role_base base;
@@ -41,6 +43,9 @@ struct worker {
 	struct reception *reception;
 	struct spool_owner *owner;
 	struct ev_timer owner_timer;
+	struct ev_timer log_timer; /* lines wait */
+	void (*log_job)(void *job_arg);
+	void *log_arg;
 	struct delivery *delivery;
 	struct sockaddr_storage *own; /* addresses of our listeners */
 	bool trace;
@@ -59,14 +64,29 @@ prepare(struct role_env *env)
 /* ---- spool */
 
 static void
-run_cold(void *arg, void (*job)(void *job_arg), void *job_arg)
+on_log_timer(void *arg)
 {
 	struct worker *w = arg;
 
-	if (w->spool != NULL)
-		spool_run_cold(w->spool, job, NULL, job_arg);
-	else
+	spool_run_cold(w->spool, w->log_job, NULL, w->log_arg);
+}
+
+/* Lines are written by the reading thread. The mail's wait a little for each other: to wake it for each would cost more
+ * than all that it writes. */
+static void
+write_log(void *arg, bool urgent, void (*job)(void *job_arg), void *job_arg)
+{
+	struct worker *w = arg;
+
+	if (w->spool == NULL) {
 		job(job_arg);
+	} else if (urgent) {
+		spool_run_cold(w->spool, job, NULL, job_arg);
+	} else {
+		w->log_job = job;
+		w->log_arg = job_arg;
+		loop_timer_set(w->base.loop, &w->log_timer, loop_now(w->base.loop) + LOG_WAIT, on_log_timer, w);
+	}
 }
 
 static void
@@ -525,6 +545,7 @@ close_all(struct worker *w)
 	delivery_free(&w->delivery);
 	worker_policy_free(&w->policy);
 	resolver_free(&w->resolver);
+	loop_timer_stop(w->base.loop, &w->log_timer);
 	loop_io_del(w->base.loop, &w->spool_io);
 	loop_later_cancel(w->base.loop, &w->spool_later);
 	spool_close(&w->spool);
@@ -547,7 +568,7 @@ run(struct role_env *env)
 		.env = env, .on_drain = on_drain, .on_stop = on_stop, .on_request = on_request, .arg = w
 	};
 	w->trace = conf_bool(conf_global(env->conf), OPT_TRACE);
-	role_base_open(&w->base, run_cold, w);
+	role_base_open(&w->base, write_log, w);
 	open_spool(w);
 	open_resolver(w);
 	w->policy = worker_policy_new(env->conf, env->bundle, w->base.loop, w->resolver);

@@ -22,7 +22,7 @@ struct eclog {
 	pthread_t loop;       /* whose lines may be handed to conf.run */
 	pthread_mutex_t lock; /* guards what follows; held for copies only, never for a write */
 	struct file file[ECLOG_FILES];
-	bool scheduled;
+	enum { NOT_SCHEDULED, SOON, AT_ONCE } scheduled; /* the writer */
 	uint64_t lost, told;
 	pthread_mutex_t writing; /* one writer at a time, so lines keep their order */
 	struct bytes line;       /* loop thread: the line being built */
@@ -188,7 +188,7 @@ writer_job(void *arg)
 	struct eclog *l = arg;
 
 	pthread_mutex_lock(&l->lock);
-	l->scheduled = false;
+	l->scheduled = NOT_SCHEDULED;
 	pthread_mutex_unlock(&l->lock);
 	tell_lost(l);
 	eclog_flush(l);
@@ -198,18 +198,20 @@ static void
 add_line(struct eclog *l, enum eclog_file file, struct slice line)
 {
 	struct file *f = &l->file[file];
-	bool here = l->conf.run == NULL || !pthread_equal(pthread_self(), l->loop), schedule;
+	bool here = l->conf.run == NULL || !pthread_equal(pthread_self(), l->loop), schedule, urgent;
 
 	pthread_mutex_lock(&l->lock);
 	if (f->fd >= 0 && f->waiting.n + line.n <= l->conf.backlog)
 		bytes_add_slice(&f->waiting, line);
 	else if (f->fd >= 0)
 		l->lost++;
-	schedule = f->waiting.n > 0 && !l->scheduled && !here;
-	l->scheduled = l->scheduled || schedule;
+	urgent = file == ECLOG_PANIC;
+	schedule = f->waiting.n > 0 && !here && l->scheduled < (urgent ? AT_ONCE : SOON);
+	if (schedule)
+		l->scheduled = urgent ? AT_ONCE : SOON;
 	pthread_mutex_unlock(&l->lock);
 	if (schedule)
-		l->conf.run(l->conf.run_arg, writer_job, l);
+		l->conf.run(l->conf.run_arg, urgent, writer_job, l);
 	else if (here)
 		eclog_flush(l);
 }

@@ -20,9 +20,10 @@ struct eclog;
 
 enum eclog_file { ECLOG_MAIN, ECLOG_REJECT, ECLOG_PANIC, ECLOG_FILES };
 
-/* Runs job(job_arg) on another thread, once, soon. Called by the thread that made the struct eclog only; the few lines
- * of other threads are written by them. */
-typedef void eclog_run(void *arg, void (*job)(void *job_arg), void *job_arg);
+/* Runs job(job_arg) on another thread, once: at once when it is urgent (the paniclog), else within some milliseconds, so
+ * that many lines share a write. Called by the thread that made the struct eclog only; the few lines of other threads
+ * are written by them. */
+typedef void eclog_run(void *arg, bool urgent, void (*job)(void *job_arg), void *job_arg);
 
 struct eclog_conf {
 	int fd[ECLOG_FILES]; /* -1: not written */

@@ -118,11 +118,40 @@ rejectlog_line_has_its_parts(void **state)
 	bytes_fini(&conn);
 }
 
+static unsigned asked_soon, asked_at_once;
+
 static void
-keep_job(void *arg, void (*job)(void *), void *job_arg)
+keep_job(void *arg, bool urgent, void (*job)(void *), void *job_arg)
 {
 	(void)job_arg;
+	asked_soon += !urgent;
+	asked_at_once += urgent;
 	*(void (**)(void *))arg = job;
+}
+
+/* Mail's lines share a write that may wait; a line of the paniclog does not wait with them. */
+static void
+the_paniclog_is_written_at_once(void **state)
+{
+	void (*job)(void *) = NULL;
+	struct eclog *l = open_logs(keep_job, &job, 0);
+
+	(void)state;
+	asked_soon = asked_at_once = 0;
+	eclog_log_delivery(l, &sample);
+	eclog_log_delivery(l, &sample);
+	assert_true(asked_soon == 1 && asked_at_once == 0);
+	eclog_panic_line(l, LOG_LVL_ERROR, "what", 4);
+	eclog_panic_line(l, LOG_LVL_ERROR, "went wrong", 10);
+	eclog_log_delivery(l, &sample);
+	assert_true(asked_soon == 1 && asked_at_once == 1);
+	job(l);
+	eclog_log_delivery(l, &sample);
+	assert_true(asked_soon == 2 && asked_at_once == 1);
+	job(l);
+	eclog_free(&l);
+	for (int i = 0; i < ECLOG_FILES; i++)
+		close(files[i]);
 }
 
 static void
@@ -161,6 +190,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(mainlog_lines_have_their_fields),
 		cmocka_unit_test(rejectlog_line_has_its_parts),
+		cmocka_unit_test(the_paniclog_is_written_at_once),
 		cmocka_unit_test(a_slow_disk_costs_lines_and_counts_them),
 		cmocka_unit_test(a_panic_line_is_one_line),
 	};
