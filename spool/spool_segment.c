@@ -21,8 +21,8 @@ enum {
 	SEAL_AT = 2048,
 	SEAL_CRC_AT = 24,
 	SEAL_LEN = 28,
-	FLOOR_FILES_MAX = 256, /* how far back the highest id is looked for */
-	FILL_CHUNK = 1 << 20,
+	FLOOR_FILES_MAX = 256,  /* how far back the highest id is looked for */
+	FILL_CHUNK = 256 << 10, /* a sync of the journal may have to wait for one of them */
 };
 
 /* What the system said, as ours. */
