@@ -761,9 +761,13 @@ on_early_reply(struct smtp_client *c, int code, struct slice text)
 static void
 on_rset_reply(struct smtp_client *c, int code, struct slice text)
 {
-	if (code >= 300) {
+	if (code >= 400) {
 		set_outcomes(c, SMTP_UNTRIED, code, false, text);
 		refused_connection(c, code, text);
+		return;
+	}
+	if (code >= 300) {
+		on_unexpected(c, code);
 		return;
 	}
 	c->need_rset = false;
