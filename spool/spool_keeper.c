@@ -263,10 +263,11 @@ look_around(struct keeper *k, bool asked)
 	return e == OK ? keeper_look(k) : e;
 }
 
+/* What one segment holds up is its own: the others are folded, the dead that left none such are settled. */
 static enum err
 fold_all(struct keeper *k, bool *more)
 {
-	enum err e = fold_files(k, more), ranges;
+	enum err e = fold_files(k, more), ranges, dead;
 
 	if (k->broken)
 		return e;
@@ -275,8 +276,9 @@ fold_all(struct keeper *k, bool *more)
 		*more = true;
 	else if (e == OK)
 		e = ranges;
+	dead = settle_dead(k);
 	if (e == OK)
-		e = settle_dead(k);
+		e = dead;
 	if (e == OK && !*more && fold_rebuilding(k->fold) && !dead_unsettled(k)) {
 		fault_point("rebuild.before_commit");
 		fold_rebuilt(k->fold);
@@ -381,16 +383,20 @@ next_turn(struct keeper *k, bool more)
 static enum err
 turn(struct keeper *k, bool hurry, bool asked, bool *more)
 {
-	enum err e = k->broken ? keeper_rebuild(k) : OK;
+	enum err e = k->broken ? keeper_rebuild(k) : OK, folded;
 
 	if (e == OK)
 		e = look_around(k, asked);
-	if (e == OK)
-		e = fold_all(k, more);
-	if (e == OK)
-		e = sweep(k);
+	if (e != OK)
+		return e;
+	folded = fold_all(k, more);
+	if (k->broken)
+		return folded;
+	e = sweep(k);
 	if (e == OK && time_to_commit(k, hurry, asked, *more))
 		e = keeper_commit(k);
+	if (e == OK)
+		e = folded; /* committed or not: what was folded is none the worse for it */
 	if (e == OK && !*more && !fold_dirty(k->fold))
 		e = tidy(k);
 	return e;

@@ -774,6 +774,52 @@ a_keeper_killed_at_any_point_is_succeeded(void **state)
 	faults(NULL);
 }
 
+/* A record of a type that is not known here, with checksums that are right. */
+static void
+put_unknown(struct kfix *f, uint64_t writer)
+{
+	struct writer *w = writer_of(f, writer);
+	struct record r = { .items = 0 };
+	struct spool_message m = message_of(9, "b@example.com");
+	uint64_t n;
+	char *buf;
+
+	record_add_message(&r, &m);
+	n = record_encoded_size(&r);
+	buf = mem_alloc(n);
+	record_encode(&r, buf);
+	buf[4] = RECORD_TYPE_MAX;
+	record_seal(buf, (struct place){ w->seg.number, w->off }, SEGMENT_HEAD, 9);
+	assert_int_equal(segment_write(w->seg.fd, w->off, buf, n), OK);
+	w->off += (uint32_t)n;
+	writer_sync(f, writer);
+	free(buf);
+	record_fini(&r);
+}
+
+/* Found by the fuzzer: one segment that cannot be folded on kept all others from being committed. */
+static void
+a_segment_of_a_later_version_holds_up_nobody(void **state)
+{
+	struct kfix f;
+
+	(void)state;
+	kfix_init(&f);
+	put_message(&f, 1, 1);
+	writer_sync(&f, 1);
+	kfix_settle(&f);
+	put_unknown(&f, 1);
+	put_message(&f, 2, 2);
+	writer_sync(&f, 2);
+	assert_int_equal(keeper_settle(f.k, clock_mono()), ERR_VERSION);
+	assert_int_equal(map_state(&f, 2), ROW_QUEUED);
+	writer_die(&f, 2);
+	for (int i = 0; i < 4; i++)
+		assert_int_equal(keeper_settle(f.k, clock_mono()), ERR_VERSION);
+	assert_int_equal(map_state(&f, 1), ROW_QUEUED);
+	kfix_fini(&f);
+}
+
 int
 main(void)
 {
@@ -801,6 +847,7 @@ main(void)
 		cmocka_unit_test(a_tail_that_cannot_be_synced_waits),
 		cmocka_unit_test(the_keepers_own_failed_sync_loses_nothing),
 		cmocka_unit_test(a_full_disk_lets_the_index_have_its_reserve),
+		cmocka_unit_test(a_segment_of_a_later_version_holds_up_nobody),
 		cmocka_unit_test(a_keeper_killed_at_any_point_is_succeeded),
 	};
 
