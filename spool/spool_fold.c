@@ -520,7 +520,8 @@ step(struct fold *f)
 	struct fold_record rec;
 	enum err e;
 
-	if (s->s.folded >= fr->upto) {
+	/* Without a bound the limit ends it, also one that false bytes have set to the greatest number there is. */
+	if (fr->upto != UINT32_MAX && s->s.folded >= fr->upto) {
 		f->stack_n--;
 		return OK;
 	}
