@@ -4,13 +4,16 @@
 #include "spool/format/header.h"
 #include "spool/format/reply.h"
 
-enum { TEXT_LINE_MAX = 900 }; /* of a field; RFC 5322 ends a line at 998 */
+enum {
+	TEXT_LINE_MAX = 900, /* of a field; RFC 5322 ends a line at 998 */
+	HOST_MAX = 255,      /* a longer one is no name of the DNS */
+};
 
-/* Text from outside, on one line, cut where a line must end (not in the middle of a UTF-8 character). */
+/* Text from outside, on one line, cut at `most` bytes (not in the middle of a UTF-8 character). */
 static void
-add_clean(struct bytes *out, struct slice s)
+add_cut(struct bytes *out, struct slice s, size_t most)
 {
-	size_t n = s.n < TEXT_LINE_MAX ? s.n : TEXT_LINE_MAX;
+	size_t n = s.n < most ? s.n : most;
 
 	while (n < s.n && n > 0 && ((unsigned char)s.p[n] & 0xc0) == 0x80)
 		n--;
@@ -19,6 +22,13 @@ add_clean(struct bytes *out, struct slice s)
 
 		bytes_add_char(out, c < ' ' || c == 127 ? ' ' : (char)c);
 	}
+}
+
+/* The same, cut where a line must end. */
+static void
+add_clean(struct bytes *out, struct slice s)
+{
+	add_cut(out, s, TEXT_LINE_MAX);
 }
 
 static void
@@ -159,10 +169,10 @@ write_text(const struct dsn *d, struct bytes *out)
 		bytes_add_str(out, ">\r\n    ");
 		if (r->remote_mta.n > 0) {
 			bytes_add_str(out, "host ");
-			add_clean(out, r->remote_mta);
+			add_cut(out, r->remote_mta, HOST_MAX);
 			bytes_add_str(out, " said: ");
 		}
-		add_clean(out, r->reply);
+		add_cut(out, r->reply, r->remote_mta.n > 0 ? TEXT_LINE_MAX - HOST_MAX : TEXT_LINE_MAX);
 		bytes_add_str(out, "\r\n");
 	}
 	bytes_add_str(out, "\r\n");
@@ -215,7 +225,8 @@ write_status(const struct dsn *d, struct bytes *out)
 static void
 end_line(struct bytes *out)
 {
-	if (out->n < 2 || out->p[out->n - 1] != '\n')
+	if (out->n < 2 ||
+	    memcmp(out->p + out->n - 2, "\r\n", 2) != 0) /* a bare LF ends no line: no boundary may follow it */
 		bytes_add_str(out, "\r\n");
 }
 
