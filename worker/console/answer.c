@@ -92,6 +92,20 @@ plain_string(struct bytes *out, struct slice s)
 		bytes_add_char(out, (unsigned char)s.p[i] < 0x20 || s.p[i] == 0x7f ? '?' : s.p[i]);
 }
 
+/* Lines are the speaker's own; what stands in them may be anybody's. */
+static void
+plain_lines(struct bytes *out, struct slice s)
+{
+	while (s.n > 0) {
+		size_t n = slice_find(s, '\n');
+
+		plain_string(out, slice_of(s.p, n));
+		bytes_add_char(out, '\n');
+		n += n < s.n;
+		s = slice_of(s.p + n, s.n - n);
+	}
+}
+
 static void
 json_name(struct answer *a, const char *name)
 {
@@ -163,8 +177,9 @@ answer_say(struct answer *a, const char *fmt, ...)
 	if (a->json) {
 		json_name(a, "message");
 		json_string(&a->out, slice_str(line));
-	} else
-		bytes_addf(&a->out, "%s\n", line);
+	} else {
+		plain_lines(&a->out, slice_str(line));
+	}
 	free(line);
 }
 

@@ -18,9 +18,12 @@ struct session {
 enum err
 command_split(struct bytes *line, struct slice *words, unsigned *n)
 {
-	char *at = line->p, *end = line->p + line->n, *to = line->p;
+	char *at = line->p, *end, *to = line->p;
 
 	*n = 0;
+	if (line->n == 0)
+		return OK;
+	end = at + line->n;
 	for (;;) {
 		bool quoted;
 		char *start;
