@@ -6,6 +6,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+enum { CHUNK = 64 * 1024 };
+
 enum err
 ctl_connect(const char *path, int *fd)
 {
@@ -102,10 +104,16 @@ ctl_ask(int fd, struct slice line, struct ctl_answer *a)
 		return e;
 	if ((e = read_head(fd, a, &length)) != OK)
 		return e;
-	e = read_some(fd, bytes_room(&a->text, length), length);
-	if (e == OK)
-		a->text.n = length;
-	return e;
+	while (a->text.n < length) { /* memory for what has come, not for what was promised */
+		size_t n = length - a->text.n < CHUNK ? (size_t)(length - a->text.n) : CHUNK;
+
+		if ((e = read_some(fd, bytes_room(&a->text, n), n)) != OK) {
+			a->text.n = 0;
+			return e;
+		}
+		a->text.n += n;
+	}
+	return OK;
 }
 
 void
