@@ -1,0 +1,1 @@
+local m={} function m:validate_ehlo() return msys.dnsLookup("never.x","a") end function m:validate_data() return msys.dnsLookup("e.x","ptr") end msys.registerModule("w",m)
