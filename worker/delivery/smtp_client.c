@@ -146,21 +146,21 @@ timeout_of(const struct smtp_client *c)
 }
 
 static void
-set_deadline(struct smtp_client *c)
+client_set_deadline(struct smtp_client *c)
 {
 	loop_timer_set(c->loop, &c->timer, loop_now(c->loop) + (usec_t)timeout_of(c) * USEC_PER_SEC, client_on_timer,
 		       c);
 }
 
 static void
-enter(struct smtp_client *c, enum state s)
+client_enter(struct smtp_client *c, enum state s)
 {
 	c->state = s;
-	set_deadline(c);
+	client_set_deadline(c);
 }
 
 static void
-tell_soon(struct smtp_client *c)
+client_tell_soon(struct smtp_client *c)
 {
 	loop_later(c->loop, &c->later, client_tell, c);
 }
@@ -168,7 +168,7 @@ tell_soon(struct smtp_client *c)
 /* ---- outcomes of the transaction ---- */
 
 static void
-set_outcome(struct smtp_client *c, unsigned i, enum smtp_how how, int code, bool internal, struct slice text)
+client_outcome(struct smtp_client *c, unsigned i, enum smtp_how how, int code, bool internal, struct slice text)
 {
 	struct outcome *o = &c->outcomes[i];
 	char number[8] = { (char)('0' + code / 100 % 10), (char)('0' + code / 10 % 10), (char)('0' + code % 10), ' ' };
@@ -185,27 +185,27 @@ set_outcome(struct smtp_client *c, unsigned i, enum smtp_how how, int code, bool
 }
 
 static void
-set_outcomes(struct smtp_client *c, enum smtp_how how, int code, bool internal, struct slice text)
+client_outcomes(struct smtp_client *c, enum smtp_how how, int code, bool internal, struct slice text)
 {
 	for (unsigned i = 0; i < c->mail->n; i++)
-		set_outcome(c, i, how, code, internal, text);
+		client_outcome(c, i, how, code, internal, text);
 	c->accepted = 0;
 }
 
 /* The transaction is over and the connection can go on. */
 static void
-finish(struct smtp_client *c)
+client_finish(struct smtp_client *c)
 {
 	c->tell_done = true;
 	c->tell_idle = true;
 	c->transactions++;
-	enter(c, ST_READY);
-	tell_soon(c);
+	client_enter(c, ST_READY);
+	client_tell_soon(c);
 }
 
 /* The connection is over. Politely: QUIT and FIN; else at once. */
 static void
-close_with(struct smtp_client *c, bool asked, int code, bool internal, struct slice text)
+client_close(struct smtp_client *c, bool asked, int code, bool internal, struct slice text)
 {
 	char number[8] = { (char)('0' + code / 100 % 10), (char)('0' + code / 10 % 10), (char)('0' + code % 10), ' ' };
 
@@ -223,19 +223,19 @@ close_with(struct smtp_client *c, bool asked, int code, bool internal, struct sl
 	c->tell_idle = false;
 	c->state = ST_CLOSED;
 	loop_timer_stop(c->loop, &c->timer);
-	tell_soon(c);
+	client_tell_soon(c);
 }
 
 static void
-end_quit(struct smtp_client *c)
+client_end_quit(struct smtp_client *c)
 {
-	close_with(c, true, 421, true, SLICE("4.4.2 [internal] connection closed"));
+	client_close(c, true, 421, true, SLICE("4.4.2 [internal] connection closed"));
 	stream_finish(&c->stream);
 }
 
 /* No more can be said on this connection: what is open ends without an answer. */
 static void
-lost(struct smtp_client *c, int code, const char *text)
+client_lost(struct smtp_client *c, int code, const char *text)
 {
 	struct slice t = slice_str(text);
 	enum smtp_how how = SMTP_LOST;
@@ -243,7 +243,7 @@ lost(struct smtp_client *c, int code, const char *text)
 	if (c->state == ST_CLOSED)
 		return;
 	if (c->state == ST_QUIT) {
-		end_quit(c);
+		client_end_quit(c);
 		return;
 	}
 	if (in_transaction(c) && !c->tell_done) {
@@ -251,9 +251,9 @@ lost(struct smtp_client *c, int code, const char *text)
 			how = SMTP_DOUBT;
 		else if ((c->state == ST_RSET || c->state == ST_MAIL) && c->transactions > 0 && !c->mail_ok)
 			how = SMTP_UNTRIED;
-		set_outcomes(c, how, code, true, t);
+		client_outcomes(c, how, code, true, t);
 	}
-	close_with(c, false, code, true, t);
+	client_close(c, false, code, true, t);
 	stream_close(&c->stream);
 }
 
@@ -264,7 +264,7 @@ say_quit(struct smtp_client *c)
 		return;
 	stream_write(c->stream, SLICE("QUIT\r\n"));
 	c->tell_idle = false;
-	enter(c, ST_QUIT);
+	client_enter(c, ST_QUIT);
 }
 
 static void
@@ -336,7 +336,7 @@ has_control(struct slice s)
 }
 
 static void
-say_mail(struct smtp_client *c)
+client_say_mail(struct smtp_client *c)
 {
 	const struct smtp_mail *m = c->mail;
 	struct bytes line = { 0 };
@@ -360,7 +360,7 @@ say_mail(struct smtp_client *c)
 }
 
 static void
-say_rcpt(struct smtp_client *c, unsigned i)
+client_say_rcpt(struct smtp_client *c, unsigned i)
 {
 	const struct smtp_rcpt *r = &c->mail->rcpts[i];
 	struct bytes line = { 0 };
@@ -429,20 +429,20 @@ smtp_client_send(struct smtp_client *c, const struct smtp_mail *mail)
 	no = refusal(c, mail, &code);
 	if (no != NULL) {
 		c->state = ST_MAIL;
-		set_outcomes(c, SMTP_REPLY, code, true, slice_str(no));
-		finish(c);
+		client_outcomes(c, SMTP_REPLY, code, true, slice_str(no));
+		client_finish(c);
 		return;
 	}
 	if (c->need_rset)
 		stream_write(c->stream, SLICE("RSET\r\n"));
 	if (!c->need_rset || c->caps.pipelining)
-		say_mail(c);
+		client_say_mail(c);
 	if (c->caps.pipelining) {
 		for (unsigned i = 0; i < mail->n; i++)
-			say_rcpt(c, i);
+			client_say_rcpt(c, i);
 		stream_write(c->stream, SLICE("DATA\r\n"));
 	}
-	enter(c, c->need_rset ? ST_RSET : ST_MAIL);
+	client_enter(c, c->need_rset ? ST_RSET : ST_MAIL);
 }
 
 /* ---- the message ---- */
@@ -452,7 +452,7 @@ say_dot(struct smtp_client *c)
 {
 	stream_write(c->stream, SLICE(".\r\n"));
 	stream_gather(c->stream, false);
-	enter(c, ST_DOT);
+	client_enter(c, ST_DOT);
 }
 
 /* The first line end (CRLF) from `from` on whose LF is in s; gives the place behind it, or s.n. The CR may have been in
@@ -521,7 +521,7 @@ smtp_client_give(struct smtp_client *c, struct slice bytes, bool last)
 		else
 			stream_gather(c->stream, stream_pending(c->stream) <= WHOLE_MAX);
 	}
-	set_deadline(c);
+	client_set_deadline(c);
 }
 
 void
@@ -533,7 +533,7 @@ smtp_client_dot(struct smtp_client *c)
 }
 
 static void
-want_more(struct smtp_client *c)
+client_want_more(struct smtp_client *c)
 {
 	if (c->state == ST_BODY && !c->last_given && !c->wanting && stream_pending(c->stream) < BODY_HIGH) {
 		c->wanting = true;
@@ -545,8 +545,8 @@ void
 smtp_client_break(struct smtp_client *c, int code, const char *text)
 {
 	if (in_transaction(c) && !c->tell_done)
-		set_outcomes(c, SMTP_LOST, code, true, slice_str(text));
-	close_with(c, false, code, true, slice_str(text));
+		client_outcomes(c, SMTP_LOST, code, true, slice_str(text));
+	client_close(c, false, code, true, slice_str(text));
 	stream_close(&c->stream);
 }
 
@@ -556,7 +556,7 @@ static void
 on_unexpected(struct smtp_client *c, int code)
 {
 	(void)code;
-	lost(c, 451, "4.5.0 [internal] unexpected reply from remote host");
+	client_lost(c, 451, "4.5.0 [internal] unexpected reply from remote host");
 }
 
 static void
@@ -608,14 +608,14 @@ greeted(struct smtp_client *c)
 {
 	c->greeted = true;
 	c->tell_idle = true;
-	enter(c, ST_READY);
-	tell_soon(c);
+	client_enter(c, ST_READY);
+	client_tell_soon(c);
 }
 
 static void
 refused_connection(struct smtp_client *c, int code, struct slice text)
 {
-	close_with(c, false, code, false, text);
+	client_close(c, false, code, false, text);
 	stream_finish(&c->stream);
 }
 
@@ -624,14 +624,14 @@ on_greeting(struct smtp_client *c, int code, struct slice raw, struct slice text
 {
 	if (c->state == ST_BANNER && code == 220) {
 		stream_writef(c->stream, "EHLO %s\r\n", c->ehlo);
-		enter(c, ST_EHLO);
+		client_enter(c, ST_EHLO);
 	} else if (c->state != ST_BANNER && code == 250) {
 		if (c->state == ST_EHLO)
 			read_capabilities(c, raw);
 		greeted(c);
 	} else if (c->state == ST_EHLO && code >= 500) {
 		stream_writef(c->stream, "HELO %s\r\n", c->ehlo);
-		enter(c, ST_HELO);
+		client_enter(c, ST_HELO);
 	} else if (code >= 400) {
 		refused_connection(c, code, text);
 	} else {
@@ -645,11 +645,11 @@ finish_refused(struct smtp_client *c, int code, struct slice text)
 {
 	c->need_rset = c->mail_ok;
 	if (code == 421) {
-		set_outcomes(c, SMTP_REPLY, code, false, text);
-		close_with(c, false, code, false, text);
+		client_outcomes(c, SMTP_REPLY, code, false, text);
+		client_close(c, false, code, false, text);
 		stream_finish(&c->stream);
 	} else {
-		finish(c);
+		client_finish(c);
 	}
 }
 
@@ -659,12 +659,12 @@ after_rcpts(struct smtp_client *c)
 {
 	if (c->accepted == 0 && !c->caps.pipelining) {
 		c->need_rset = c->mail_ok;
-		finish(c);
+		client_finish(c);
 		return;
 	}
 	if (!c->caps.pipelining)
 		stream_write(c->stream, SLICE("DATA\r\n"));
-	enter(c, ST_DATA);
+	client_enter(c, ST_DATA);
 }
 
 static void
@@ -672,19 +672,19 @@ on_mail_reply(struct smtp_client *c, int code, struct slice text)
 {
 	if (code < 300) {
 		c->mail_ok = true;
-		enter(c, ST_RCPT);
+		client_enter(c, ST_RCPT);
 		if (!c->caps.pipelining)
-			say_rcpt(c, 0);
+			client_say_rcpt(c, 0);
 		c->ops->opened(c->arg);
 	} else if (code < 400) {
 		on_unexpected(c, code);
 	} else if (code == 421) {
-		set_outcomes(c, c->transactions > 0 ? SMTP_UNTRIED : SMTP_REPLY, code, false, text);
+		client_outcomes(c, c->transactions > 0 ? SMTP_UNTRIED : SMTP_REPLY, code, false, text);
 		refused_connection(c, code, text);
 	} else {
-		set_outcomes(c, SMTP_REPLY, code, false, text);
+		client_outcomes(c, SMTP_REPLY, code, false, text);
 		if (c->caps.pipelining)
-			enter(c, ST_RCPT);
+			client_enter(c, ST_RCPT);
 		else
 			finish_refused(c, code, text);
 	}
@@ -700,7 +700,7 @@ on_rcpt_reply(struct smtp_client *c, int code, struct slice text)
 	if (code < 300 && !c->outcomes[c->rcpt].set)
 		c->accepted++;
 	else
-		set_outcome(c, c->rcpt, SMTP_REPLY, code, false, text);
+		client_outcome(c, c->rcpt, SMTP_REPLY, code, false, text);
 	c->rcpt++;
 	if (code == 421) {
 		finish_refused(c, code, text);
@@ -708,8 +708,8 @@ on_rcpt_reply(struct smtp_client *c, int code, struct slice text)
 		after_rcpts(c);
 	} else {
 		if (!c->caps.pipelining)
-			say_rcpt(c, c->rcpt);
-		enter(c, ST_RCPT);
+			client_say_rcpt(c, c->rcpt);
+		client_enter(c, ST_RCPT);
 	}
 }
 
@@ -717,11 +717,11 @@ static void
 on_data_reply(struct smtp_client *c, int code, struct slice text)
 {
 	if (code >= 400) {
-		set_outcomes(c, SMTP_REPLY, code, false, text);
+		client_outcomes(c, SMTP_REPLY, code, false, text);
 		finish_refused(c, code, text);
 	} else if (code >= 300 && c->accepted > 0) {
-		enter(c, ST_BODY);
-		want_more(c);
+		client_enter(c, ST_BODY);
+		client_want_more(c);
 	} else {
 		/* It wants a message for nobody, or did not wait for one. */
 		on_unexpected(c, code);
@@ -732,17 +732,17 @@ static void
 on_dot_reply(struct smtp_client *c, int code, struct slice text)
 {
 	if (code >= 300 && code < 400) {
-		lost(c, 451, "4.5.0 [internal] unexpected reply from remote host");
+		client_lost(c, 451, "4.5.0 [internal] unexpected reply from remote host");
 		return;
 	}
-	set_outcomes(c, SMTP_REPLY, code, false, text);
+	client_outcomes(c, SMTP_REPLY, code, false, text);
 	c->need_rset = false;
 	if (code < 300)
 		c->delivered++;
 	if (code == 421)
 		refused_connection(c, code, text);
 	else
-		finish(c);
+		client_finish(c);
 }
 
 /* The far side answers before the end: it will not take the message, whatever else we send. */
@@ -753,8 +753,8 @@ on_early_reply(struct smtp_client *c, int code, struct slice text)
 		on_unexpected(c, code);
 		return;
 	}
-	set_outcomes(c, SMTP_REPLY, code, false, text);
-	close_with(c, false, code, false, text);
+	client_outcomes(c, SMTP_REPLY, code, false, text);
+	client_close(c, false, code, false, text);
 	stream_close(&c->stream);
 }
 
@@ -762,7 +762,7 @@ static void
 on_rset_reply(struct smtp_client *c, int code, struct slice text)
 {
 	if (code >= 400) {
-		set_outcomes(c, SMTP_UNTRIED, code, false, text);
+		client_outcomes(c, SMTP_UNTRIED, code, false, text);
 		refused_connection(c, code, text);
 		return;
 	}
@@ -772,8 +772,8 @@ on_rset_reply(struct smtp_client *c, int code, struct slice text)
 	}
 	c->need_rset = false;
 	if (!c->caps.pipelining)
-		say_mail(c);
-	enter(c, ST_MAIL);
+		client_say_mail(c);
+	client_enter(c, ST_MAIL);
 }
 
 static void
@@ -807,7 +807,7 @@ on_reply(struct smtp_client *c, int code, struct slice raw, struct slice text)
 		on_dot_reply(c, code, text);
 		break;
 	case ST_QUIT:
-		end_quit(c);
+		client_end_quit(c);
 		break;
 	case ST_CONNECTING:
 	case ST_CLOSED:
@@ -818,7 +818,7 @@ on_reply(struct smtp_client *c, int code, struct slice raw, struct slice text)
 /* ---- events ---- */
 
 static void
-read_replies(struct smtp_client *c)
+client_read_replies(struct smtp_client *c)
 {
 	while (c->state != ST_CLOSED) {
 		struct slice in = stream_in(c->stream), rest = in;
@@ -831,7 +831,7 @@ read_replies(struct smtp_client *c)
 		if (e == ERR_AGAIN)
 			return;
 		if (e != OK) {
-			lost(c, 451, "4.5.0 [internal] invalid reply from remote host");
+			client_lost(c, 451, "4.5.0 [internal] invalid reply from remote host");
 			return;
 		}
 		on_reply(c, code, slice_of(in.p, in.n - rest.n), slice_bytes(&c->reply));
@@ -847,7 +847,7 @@ on_failure(struct smtp_client *c, int error)
 
 	snprintf(text, sizeof(text), "%s [internal] %s: %s", c->state == ST_CONNECTING ? "4.4.1" : "4.4.2",
 		 c->state == ST_CONNECTING ? "cannot connect" : "connection lost", strerror(error));
-	lost(c, 451, text);
+	client_lost(c, 451, text);
 }
 
 static void
@@ -857,19 +857,19 @@ client_on_stream(struct stream *s, enum stream_event ev, void *arg)
 
 	switch (ev) {
 	case STREAM_CONNECTED:
-		enter(c, ST_BANNER);
+		client_enter(c, ST_BANNER);
 		break;
 	case STREAM_READABLE:
-		read_replies(c);
+		client_read_replies(c);
 		break;
 	case STREAM_DRAINED:
 		if (c->state == ST_BODY)
-			set_deadline(c);
+			client_set_deadline(c);
 		c->dot_gone = c->state == ST_DOT;
-		want_more(c);
+		client_want_more(c);
 		break;
 	case STREAM_EOF:
-		lost(c, 451, "4.4.2 [internal] connection closed by remote host");
+		client_lost(c, 451, "4.4.2 [internal] connection closed by remote host");
 		break;
 	case STREAM_ERROR:
 		on_failure(c, stream_error(s));
@@ -900,7 +900,7 @@ client_on_timer(void *arg)
 	if (c->state == ST_READY && !c->tell_done)
 		say_quit(c);
 	else if (c->state != ST_READY)
-		lost(c, c->state == ST_CONNECTING ? 450 : 451, texts[c->state]);
+		client_lost(c, c->state == ST_CONNECTING ? 450 : 451, texts[c->state]);
 }
 
 /* ---- life ---- */
@@ -920,7 +920,7 @@ smtp_client_new(const struct smtp_client_conf *conf)
 		return NULL;
 	}
 	c->ehlo = mem_strdup(conf->ehlo);
-	enter(c, ST_CONNECTING);
+	client_enter(c, ST_CONNECTING);
 	return c;
 }
 
@@ -948,7 +948,7 @@ smtp_client_quit(struct smtp_client *c)
 	if (c->state == ST_READY && !c->tell_done && c->mail == NULL)
 		say_quit(c);
 	else if (!c->greeted && c->state != ST_CLOSED)
-		lost(c, 421, "4.4.2 [internal] connection closed");
+		client_lost(c, 421, "4.4.2 [internal] connection closed");
 }
 
 bool
