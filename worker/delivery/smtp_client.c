@@ -2,86 +2,15 @@
  * Replies come in the order of the commands, so the state is the command whose reply is awaited; with PIPELINING those
  * behind it are already on their way. The owner is told at the end of the turn (client_tell), but for `opened` and
  * `want`, which ask him for something. */
-#include "worker/delivery/smtp_client.h"
+#include "worker/delivery/smtp_client_int.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "shm/base/log.h"
 #include "shm/base/mem.h"
-#include "spool/format/reply.h"
-#include "worker/net/loop.h"
-#include "worker/net/stream.h"
 
-enum state {
-	ST_CONNECTING, /* TCP */
-	ST_BANNER,     /* 220 awaited */
-	ST_EHLO,
-	ST_HELO,  /* EHLO was refused */
-	ST_READY, /* between transactions */
-	ST_RSET,
-	ST_MAIL,
-	ST_RCPT, /* of c->rcpt */
-	ST_DATA,
-	ST_BODY,  /* writing; the final dot has not left */
-	ST_DOT,   /* the final dot is written */
-	ST_QUIT,  /* said; the far side's session counts until it has answered or closed */
-	ST_CLOSED /* down is told, or about to be */
-};
-
-enum {
-	BODY_HIGH = 128 * 1024,
-	/* The end of a message that is no more than this waits for its final dot, to leave with it: half the system
-	 * calls, and the far side is woken once. The time that sending takes is not worth overlapping with a sync. */
-	WHOLE_MAX = 32 * 1024,
-	TEXT_MAX = 2048,
-	QUIT_SECONDS = 5
-};
-
-struct outcome {
-	enum smtp_how how;
-	bool set, internal;
-	int code;
-	enum smtp_stage stage;
-	size_t at, n; /* text, in c->texts */
-};
-
-struct capabilities {
-	bool pipelining, eight_bit, utf8, dsn, size;
-	uint64_t size_max;
-};
-
-struct smtp_client {
-	struct loop *loop;
-	struct stream *stream;
-	char *ehlo;
-	struct smtp_timeouts timeouts;
-	const struct smtp_client_ops *ops;
-	void *arg;
-	enum state state;
-	struct ev_timer timer;
-	struct ev_later later;
-	struct capabilities caps;
-	bool greeted, quit, need_rset;
-	unsigned transactions, delivered;
-	bool telling, dead; /* client_tell is on the stack; freed meanwhile */
-
-	/* the transaction */
-	const struct smtp_mail *mail;
-	struct outcome *outcomes;
-	unsigned outcomes_cap;
-	struct bytes texts;
-	unsigned rcpt;     /* whose reply is next */
-	unsigned accepted; /* recipients without an outcome that the far side takes */
-	bool mail_ok, last_given, dot_allowed, dot_gone, wanting, at_line_start, after_cr;
-	uint64_t sent;
-
-	/* what is to be told */
-	bool tell_done, tell_idle, tell_down;
-	struct bytes down_text;
-	struct smtp_down down;
-	struct bytes reply;
-};
+enum { TEXT_MAX = 2048, QUIT_SECONDS = 5 };
 
 static void client_tell(void *arg);
 static void client_on_timer(void *arg);
@@ -110,8 +39,8 @@ stage_of(enum state s)
 	return stages[s];
 }
 
-static bool
-in_transaction(const struct smtp_client *c)
+bool
+client_in_transaction(const struct smtp_client *c)
 {
 	return c->mail != NULL;
 }
@@ -145,21 +74,21 @@ timeout_of(const struct smtp_client *c)
 	return c->timeouts.body;
 }
 
-static void
+void
 client_set_deadline(struct smtp_client *c)
 {
 	loop_timer_set(c->loop, &c->timer, loop_now(c->loop) + (usec_t)timeout_of(c) * USEC_PER_SEC, client_on_timer,
 		       c);
 }
 
-static void
+void
 client_enter(struct smtp_client *c, enum state s)
 {
 	c->state = s;
 	client_set_deadline(c);
 }
 
-static void
+void
 client_tell_soon(struct smtp_client *c)
 {
 	loop_later(c->loop, &c->later, client_tell, c);
@@ -167,7 +96,7 @@ client_tell_soon(struct smtp_client *c)
 
 /* ---- outcomes of the transaction ---- */
 
-static void
+void
 client_outcome(struct smtp_client *c, unsigned i, enum smtp_how how, int code, bool internal, struct slice text)
 {
 	struct outcome *o = &c->outcomes[i];
@@ -184,7 +113,7 @@ client_outcome(struct smtp_client *c, unsigned i, enum smtp_how how, int code, b
 	o->n = c->texts.n - o->at;
 }
 
-static void
+void
 client_outcomes(struct smtp_client *c, enum smtp_how how, int code, bool internal, struct slice text)
 {
 	for (unsigned i = 0; i < c->mail->n; i++)
@@ -193,7 +122,7 @@ client_outcomes(struct smtp_client *c, enum smtp_how how, int code, bool interna
 }
 
 /* The transaction is over and the connection can go on. */
-static void
+void
 client_finish(struct smtp_client *c)
 {
 	c->tell_done = true;
@@ -204,7 +133,7 @@ client_finish(struct smtp_client *c)
 }
 
 /* The connection is over. Politely: QUIT and FIN; else at once. */
-static void
+void
 client_close(struct smtp_client *c, bool asked, int code, bool internal, struct slice text)
 {
 	char number[8] = { (char)('0' + code / 100 % 10), (char)('0' + code / 10 % 10), (char)('0' + code % 10), ' ' };
@@ -217,7 +146,7 @@ client_close(struct smtp_client *c, bool asked, int code, bool internal, struct 
 	c->down_text.n = 0;
 	bytes_add(&c->down_text, number, 4);
 	bytes_add(&c->down_text, text.p, text.n < TEXT_MAX ? text.n : TEXT_MAX);
-	if (in_transaction(c))
+	if (client_in_transaction(c))
 		c->tell_done = true;
 	c->tell_down = true;
 	c->tell_idle = false;
@@ -226,7 +155,7 @@ client_close(struct smtp_client *c, bool asked, int code, bool internal, struct 
 	client_tell_soon(c);
 }
 
-static void
+void
 client_end_quit(struct smtp_client *c)
 {
 	client_close(c, true, 421, true, SLICE("4.4.2 [internal] connection closed"));
@@ -234,7 +163,7 @@ client_end_quit(struct smtp_client *c)
 }
 
 /* No more can be said on this connection: what is open ends without an answer. */
-static void
+void
 client_lost(struct smtp_client *c, int code, const char *text)
 {
 	struct slice t = slice_str(text);
@@ -246,7 +175,7 @@ client_lost(struct smtp_client *c, int code, const char *text)
 		client_end_quit(c);
 		return;
 	}
-	if (in_transaction(c) && !c->tell_done) {
+	if (client_in_transaction(c) && !c->tell_done) {
 		if (c->state == ST_DOT && c->dot_gone)
 			how = SMTP_DOUBT;
 		else if ((c->state == ST_RSET || c->state == ST_MAIL) && c->transactions > 0 && !c->mail_ok)
@@ -323,522 +252,7 @@ client_tell(void *arg)
 		client_destroy(c);
 }
 
-/* ---- commands ---- */
-
-static bool
-has_control(struct slice s)
-{
-	for (size_t i = 0; i < s.n; i++) {
-		if ((unsigned char)s.p[i] < ' ' || s.p[i] == 127)
-			return true;
-	}
-	return false;
-}
-
-static void
-client_say_mail(struct smtp_client *c)
-{
-	const struct smtp_mail *m = c->mail;
-	struct bytes line = { 0 };
-
-	bytes_add_str(&line, "MAIL FROM:<");
-	bytes_add_slice(&line, m->sender);
-	bytes_add_char(&line, '>');
-	if (c->caps.size)
-		bytes_addf(&line, " SIZE=%llu", (unsigned long long)m->size);
-	if (c->caps.eight_bit && m->eight_bit)
-		bytes_add_str(&line, " BODY=8BITMIME");
-	if (c->caps.utf8 && m->utf8)
-		bytes_add_str(&line, " SMTPUTF8");
-	if (c->caps.dsn && m->ret.n > 0)
-		bytes_addf(&line, " RET=%.*s", (int)m->ret.n, m->ret.p);
-	if (c->caps.dsn && m->envid.n > 0)
-		bytes_addf(&line, " ENVID=%.*s", (int)m->envid.n, m->envid.p);
-	bytes_add_str(&line, "\r\n");
-	stream_write(c->stream, slice_bytes(&line));
-	bytes_fini(&line);
-}
-
-static void
-client_say_rcpt(struct smtp_client *c, unsigned i)
-{
-	const struct smtp_rcpt *r = &c->mail->rcpts[i];
-	struct bytes line = { 0 };
-
-	bytes_add_str(&line, "RCPT TO:<");
-	bytes_add_slice(&line, r->address);
-	bytes_add_char(&line, '>');
-	if (c->caps.dsn && r->notify.n > 0)
-		bytes_addf(&line, " NOTIFY=%.*s", (int)r->notify.n, r->notify.p);
-	if (c->caps.dsn && r->orcpt.n > 0)
-		bytes_addf(&line, " ORCPT=%.*s", (int)r->orcpt.n, r->orcpt.p);
-	bytes_add_str(&line, "\r\n");
-	stream_write(c->stream, slice_bytes(&line));
-	bytes_fini(&line);
-}
-
-/* What cannot be said to this host is answered in its place: the text, or NULL. */
-static const char *
-refusal(const struct smtp_client *c, const struct smtp_mail *m, int *code)
-{
-	bool bad = has_control(m->sender) || has_control(m->envid) || has_control(m->ret);
-
-	for (unsigned i = 0; i < m->n; i++)
-		bad = bad || has_control(m->rcpts[i].address) || has_control(m->rcpts[i].orcpt);
-	if (bad) {
-		*code = 553;
-		return "5.1.3 [internal] control character in address";
-	}
-	if (c->caps.size_max > 0 && m->size > c->caps.size_max) {
-		*code = 552;
-		return "5.3.4 [internal] message size exceeds the limit of the remote host";
-	}
-	if (m->utf8 && !c->caps.utf8) {
-		*code = 550;
-		return "5.6.7 [internal] SMTPUTF8 required but not offered by the remote host";
-	}
-	return NULL;
-}
-
-void
-smtp_client_set_arg(struct smtp_client *c, void *arg)
-{
-	require_that(smtp_client_is_idle(c), "smtp");
-	c->arg = arg;
-}
-
-void
-smtp_client_send(struct smtp_client *c, const struct smtp_mail *mail)
-{
-	const char *no;
-	int code;
-
-	require_that(c->state == ST_READY && c->mail == NULL && mail->n > 0, "smtp");
-	if (mail->n > c->outcomes_cap) {
-		c->outcomes = mem_array(c->outcomes, mail->n, sizeof(c->outcomes[0]));
-		c->outcomes_cap = mail->n;
-	}
-	memset(c->outcomes, 0, mail->n * sizeof(c->outcomes[0]));
-	c->mail = mail;
-	c->texts.n = 0;
-	c->rcpt = c->accepted = 0;
-	c->mail_ok = c->last_given = c->dot_allowed = c->dot_gone = c->wanting = c->after_cr = false;
-	c->at_line_start = true;
-	c->sent = 0;
-	c->tell_idle = false;
-	no = refusal(c, mail, &code);
-	if (no != NULL) {
-		c->state = ST_MAIL;
-		client_outcomes(c, SMTP_REPLY, code, true, slice_str(no));
-		client_finish(c);
-		return;
-	}
-	if (c->need_rset)
-		stream_write(c->stream, SLICE("RSET\r\n"));
-	if (!c->need_rset || c->caps.pipelining)
-		client_say_mail(c);
-	if (c->caps.pipelining) {
-		for (unsigned i = 0; i < mail->n; i++)
-			client_say_rcpt(c, i);
-		stream_write(c->stream, SLICE("DATA\r\n"));
-	}
-	client_enter(c, c->need_rset ? ST_RSET : ST_MAIL);
-}
-
-/* ---- the message ---- */
-
-static void
-say_dot(struct smtp_client *c)
-{
-	stream_write(c->stream, SLICE(".\r\n"));
-	stream_gather(c->stream, false);
-	client_enter(c, ST_DOT);
-}
-
-/* The first line end (CRLF) from `from` on whose LF is in s; gives the place behind it, or s.n. The CR may have been in
- * the bytes before. Only CRLF is a line end: a bare LF or CR is content, here as on the way in. */
-static size_t
-line_end(const struct smtp_client *c, struct slice s, size_t from)
-{
-	size_t at = from;
-
-	while (at < s.n) {
-		const char *lf = memchr(s.p + at, '\n', s.n - at);
-
-		if (lf == NULL)
-			return s.n;
-		at = (size_t)(lf - s.p) + 1;
-		if (at >= 2 ? s.p[at - 2] == '\r' : c->after_cr)
-			return at;
-	}
-	return s.n;
-}
-
-static bool
-ends_line(const struct smtp_client *c, struct slice s)
-{
-	if (s.p[s.n - 1] != '\n')
-		return false;
-	return s.n >= 2 ? s.p[s.n - 2] == '\r' : c->after_cr;
-}
-
-/* RFC 5321 4.5.2: a dot that begins a line is doubled. */
-static void
-write_transparent(struct smtp_client *c, struct slice s)
-{
-	size_t written = 0, at = 0;
-
-	if (s.n == 0)
-		return;
-	if (c->at_line_start && s.p[0] == '.')
-		stream_write(c->stream, SLICE("."));
-	while ((at = line_end(c, s, at)) < s.n) {
-		if (s.p[at] != '.')
-			continue;
-		stream_write(c->stream, slice_of(s.p + written, at - written));
-		stream_write(c->stream, SLICE("."));
-		written = at;
-	}
-	stream_write(c->stream, slice_of(s.p + written, s.n - written));
-	c->at_line_start = ends_line(c, s);
-	c->after_cr = s.p[s.n - 1] == '\r';
-	c->sent += s.n;
-}
-
-void
-smtp_client_give(struct smtp_client *c, struct slice bytes, bool last)
-{
-	if (c->state != ST_BODY)
-		return; /* the connection was lost meanwhile */
-	write_transparent(c, bytes);
-	c->wanting = false;
-	if (last) {
-		if (!c->at_line_start)
-			stream_write(c->stream, SLICE("\r\n"));
-		c->last_given = true;
-		if (c->dot_allowed)
-			say_dot(c);
-		else
-			stream_gather(c->stream, stream_pending(c->stream) <= WHOLE_MAX);
-	}
-	client_set_deadline(c);
-}
-
-void
-smtp_client_dot(struct smtp_client *c)
-{
-	c->dot_allowed = true;
-	if (c->state == ST_BODY && c->last_given)
-		say_dot(c);
-}
-
-static void
-client_want_more(struct smtp_client *c)
-{
-	if (c->state == ST_BODY && !c->last_given && !c->wanting && stream_pending(c->stream) < BODY_HIGH) {
-		c->wanting = true;
-		c->ops->want(c->arg);
-	}
-}
-
-void
-smtp_client_break(struct smtp_client *c, int code, const char *text)
-{
-	if (in_transaction(c) && !c->tell_done)
-		client_outcomes(c, SMTP_LOST, code, true, slice_str(text));
-	client_close(c, false, code, true, slice_str(text));
-	stream_close(&c->stream);
-}
-
-/* ---- replies ---- */
-
-static void
-on_unexpected(struct smtp_client *c, int code)
-{
-	(void)code;
-	client_lost(c, 451, "4.5.0 [internal] unexpected reply from remote host");
-}
-
-static void
-read_capability(struct capabilities *caps, struct slice line)
-{
-	size_t n = slice_find(line, ' ');
-	struct slice word = slice_of(line.p, n), rest = slice_trim(slice_of(line.p + n, line.n - n));
-
-	if (slice_ieq(word, SLICE("PIPELINING"))) {
-		caps->pipelining = true;
-	} else if (slice_ieq(word, SLICE("8BITMIME"))) {
-		caps->eight_bit = true;
-	} else if (slice_ieq(word, SLICE("SMTPUTF8"))) {
-		caps->utf8 = true;
-	} else if (slice_ieq(word, SLICE("DSN"))) {
-		caps->dsn = true;
-	} else if (slice_ieq(word, SLICE("SIZE"))) {
-		caps->size = true;
-		if (!slice_u64(rest, UINT64_MAX, &caps->size_max))
-			caps->size_max = 0;
-	}
-}
-
-/* raw: the whole EHLO reply, which reply_take has found to be well formed. */
-static void
-read_capabilities(struct smtp_client *c, struct slice raw)
-{
-	bool first = true, last = false;
-	struct slice text;
-	int code;
-
-	c->caps = (struct capabilities){ 0 };
-	while (raw.n > 0 && !last) {
-		size_t n = slice_find(raw, '\n'), len = n > 0 && raw.p[n - 1] == '\r' ? n - 1 : n;
-
-		if (reply_parse_line(slice_of(raw.p, len), &code, &last, &text) != OK)
-			return;
-		if (!first)
-			read_capability(&c->caps, slice_trim(text));
-		first = false;
-		if (n < raw.n)
-			n++;
-		raw = slice_of(raw.p + n, raw.n - n);
-	}
-}
-
-static void
-greeted(struct smtp_client *c)
-{
-	c->greeted = true;
-	c->tell_idle = true;
-	client_enter(c, ST_READY);
-	client_tell_soon(c);
-}
-
-static void
-refused_connection(struct smtp_client *c, int code, struct slice text)
-{
-	client_close(c, false, code, false, text);
-	stream_finish(&c->stream);
-}
-
-static void
-on_greeting(struct smtp_client *c, int code, struct slice raw, struct slice text)
-{
-	if (c->state == ST_BANNER && code == 220) {
-		stream_writef(c->stream, "EHLO %s\r\n", c->ehlo);
-		client_enter(c, ST_EHLO);
-	} else if (c->state != ST_BANNER && code == 250) {
-		if (c->state == ST_EHLO)
-			read_capabilities(c, raw);
-		greeted(c);
-	} else if (c->state == ST_EHLO && code >= 500) {
-		stream_writef(c->stream, "HELO %s\r\n", c->ehlo);
-		client_enter(c, ST_HELO);
-	} else if (code >= 400) {
-		refused_connection(c, code, text);
-	} else {
-		on_unexpected(c, code);
-	}
-}
-
-/* What comes after a transaction has been refused, or in part: a 421 says that the connection ends. */
-static void
-finish_refused(struct smtp_client *c, int code, struct slice text)
-{
-	c->need_rset = c->mail_ok;
-	if (code == 421) {
-		client_outcomes(c, SMTP_REPLY, code, false, text);
-		client_close(c, false, code, false, text);
-		stream_finish(&c->stream);
-	} else {
-		client_finish(c);
-	}
-}
-
-/* All recipients have been answered for. */
-static void
-after_rcpts(struct smtp_client *c)
-{
-	if (c->accepted == 0 && !c->caps.pipelining) {
-		c->need_rset = c->mail_ok;
-		client_finish(c);
-		return;
-	}
-	if (!c->caps.pipelining)
-		stream_write(c->stream, SLICE("DATA\r\n"));
-	client_enter(c, ST_DATA);
-}
-
-static void
-on_mail_reply(struct smtp_client *c, int code, struct slice text)
-{
-	if (code < 300) {
-		c->mail_ok = true;
-		client_enter(c, ST_RCPT);
-		if (!c->caps.pipelining)
-			client_say_rcpt(c, 0);
-		c->ops->opened(c->arg);
-	} else if (code < 400) {
-		on_unexpected(c, code);
-	} else if (code == 421) {
-		client_outcomes(c, c->transactions > 0 ? SMTP_UNTRIED : SMTP_REPLY, code, false, text);
-		refused_connection(c, code, text);
-	} else {
-		client_outcomes(c, SMTP_REPLY, code, false, text);
-		if (c->caps.pipelining)
-			client_enter(c, ST_RCPT);
-		else
-			finish_refused(c, code, text);
-	}
-}
-
-static void
-on_rcpt_reply(struct smtp_client *c, int code, struct slice text)
-{
-	if (code >= 300 && code < 400) {
-		on_unexpected(c, code);
-		return;
-	}
-	if (code < 300 && !c->outcomes[c->rcpt].set)
-		c->accepted++;
-	else
-		client_outcome(c, c->rcpt, SMTP_REPLY, code, false, text);
-	c->rcpt++;
-	if (code == 421) {
-		finish_refused(c, code, text);
-	} else if (c->rcpt == c->mail->n) {
-		after_rcpts(c);
-	} else {
-		if (!c->caps.pipelining)
-			client_say_rcpt(c, c->rcpt);
-		client_enter(c, ST_RCPT);
-	}
-}
-
-static void
-on_data_reply(struct smtp_client *c, int code, struct slice text)
-{
-	if (code >= 400) {
-		client_outcomes(c, SMTP_REPLY, code, false, text);
-		finish_refused(c, code, text);
-	} else if (code >= 300 && c->accepted > 0) {
-		client_enter(c, ST_BODY);
-		client_want_more(c);
-	} else {
-		/* It wants a message for nobody, or did not wait for one. */
-		on_unexpected(c, code);
-	}
-}
-
-static void
-on_dot_reply(struct smtp_client *c, int code, struct slice text)
-{
-	if (code >= 300 && code < 400) {
-		client_lost(c, 451, "4.5.0 [internal] unexpected reply from remote host");
-		return;
-	}
-	client_outcomes(c, SMTP_REPLY, code, false, text);
-	c->need_rset = false;
-	if (code < 300)
-		c->delivered++;
-	if (code == 421)
-		refused_connection(c, code, text);
-	else
-		client_finish(c);
-}
-
-/* The far side answers before the end: it will not take the message, whatever else we send. */
-static void
-on_early_reply(struct smtp_client *c, int code, struct slice text)
-{
-	if (code < 400) {
-		on_unexpected(c, code);
-		return;
-	}
-	client_outcomes(c, SMTP_REPLY, code, false, text);
-	client_close(c, false, code, false, text);
-	stream_close(&c->stream);
-}
-
-static void
-on_rset_reply(struct smtp_client *c, int code, struct slice text)
-{
-	if (code >= 400) {
-		client_outcomes(c, SMTP_UNTRIED, code, false, text);
-		refused_connection(c, code, text);
-		return;
-	}
-	if (code >= 300) {
-		on_unexpected(c, code);
-		return;
-	}
-	c->need_rset = false;
-	if (!c->caps.pipelining)
-		client_say_mail(c);
-	client_enter(c, ST_MAIL);
-}
-
-static void
-on_reply(struct smtp_client *c, int code, struct slice raw, struct slice text)
-{
-	switch (c->state) {
-	case ST_BANNER:
-	case ST_EHLO:
-	case ST_HELO:
-		on_greeting(c, code, raw, text);
-		break;
-	case ST_READY:
-		refused_connection(c, code >= 400 ? code : 421, text);
-		break;
-	case ST_RSET:
-		on_rset_reply(c, code, text);
-		break;
-	case ST_MAIL:
-		on_mail_reply(c, code, text);
-		break;
-	case ST_RCPT:
-		on_rcpt_reply(c, code, text);
-		break;
-	case ST_DATA:
-		on_data_reply(c, code, text);
-		break;
-	case ST_BODY:
-		on_early_reply(c, code, text);
-		break;
-	case ST_DOT:
-		on_dot_reply(c, code, text);
-		break;
-	case ST_QUIT:
-		client_end_quit(c);
-		break;
-	case ST_CONNECTING:
-	case ST_CLOSED:
-		break;
-	}
-}
-
 /* ---- events ---- */
-
-static void
-client_read_replies(struct smtp_client *c)
-{
-	while (c->state != ST_CLOSED) {
-		struct slice in = stream_in(c->stream), rest = in;
-		int code = 0;
-		enum err e;
-
-		if (in.n == 0)
-			return;
-		e = reply_take(&rest, &code, &c->reply);
-		if (e == ERR_AGAIN)
-			return;
-		if (e != OK) {
-			client_lost(c, 451, "4.5.0 [internal] invalid reply from remote host");
-			return;
-		}
-		on_reply(c, code, slice_of(in.p, in.n - rest.n), slice_bytes(&c->reply));
-		if (c->state != ST_CLOSED)
-			stream_consume(c->stream, in.n - rest.n);
-	}
-}
 
 static void
 on_failure(struct smtp_client *c, int error)
@@ -949,6 +363,22 @@ smtp_client_quit(struct smtp_client *c)
 		say_quit(c);
 	else if (!c->greeted && c->state != ST_CLOSED)
 		client_lost(c, 421, "4.4.2 [internal] connection closed");
+}
+
+void
+smtp_client_break(struct smtp_client *c, int code, const char *text)
+{
+	if (client_in_transaction(c) && !c->tell_done)
+		client_outcomes(c, SMTP_LOST, code, true, slice_str(text));
+	client_close(c, false, code, true, slice_str(text));
+	stream_close(&c->stream);
+}
+
+void
+smtp_client_set_arg(struct smtp_client *c, void *arg)
+{
+	require_that(smtp_client_is_idle(c), "smtp");
+	c->arg = arg;
 }
 
 bool
