@@ -252,6 +252,7 @@ delivery_new(const struct delivery_env *env)
 	TAILQ_INIT(&d->starved);
 	TAILQ_INIT(&d->jobs);
 	RB_INIT(&d->ways);
+	TAILQ_INIT(&d->rested);
 	d->permit_server = limit_key("outbound", SLICE(""), SLICE(""));
 	delivery_read_bounds(d);
 	owner_set_ops(env->owner, &ops, d);

@@ -80,7 +80,7 @@ struct dconn {
 	char ip[HOST_TEXT];     /* without */
 	struct bytes failure;   /* of the last host: code and text */
 	enum smtp_stage failure_stage;
-	TAILQ_ENTRY(dconn) link, idle_link, way_link;
+	TAILQ_ENTRY(dconn) link, idle_link, way_link, rest_link;
 };
 
 /* A piece of a body on its way from a file. While busy the reading thread uses it, so it outlives its job then. */
@@ -158,7 +158,8 @@ struct delivery {
 	TAILQ_HEAD(, dqueue) queues;
 	TAILQ_HEAD(, job) jobs;
 	struct ways ways;
-	TAILQ_HEAD(, dqueue) starved; /* wait for a permit that queues share */
+	TAILQ_HEAD(rested, dconn) rested; /* the latest used first */
+	TAILQ_HEAD(, dqueue) starved;     /* wait for a permit that queues share */
 	unsigned nstarved;
 	struct ev_timer starved_retry;
 	uint64_t permit_server; /* limit key of all connections */
@@ -244,6 +245,8 @@ void way_leave(struct delivery *d, struct way **w);
 /* A connection begins, or ends, to be at rest on it. */
 void way_rest(struct dconn *c);
 void way_wake(struct dconn *c);
+/* A limit that queues share is reached: what rests longest, on this binding (empty: on any), makes room for mail. */
+void way_yield(struct delivery *d, struct slice binding);
 /* One at rest, the latest used; NULL: there is none. */
 struct dconn *way_rested(struct way *w);
 

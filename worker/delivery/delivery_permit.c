@@ -94,8 +94,10 @@ permits_take(struct dqueue *q, unsigned *taken)
 		if (!limit_take(d->env.limits, d->env.slot, p.of[i].key, p.of[i].most)) {
 			permits_give(q, *taken);
 			q->refused = (uint8_t)i;
-			if (i != PERMIT_QUEUE)
+			if (i != PERMIT_QUEUE) {
 				starve(q);
+				way_yield(d, i == PERMIT_SERVER ? SLICE("") : q->binding);
+			}
 			return i;
 		}
 		*taken |= 1u << i;

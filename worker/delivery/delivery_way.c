@@ -90,12 +90,14 @@ void
 way_rest(struct dconn *c)
 {
 	TAILQ_INSERT_HEAD(&c->way->rested, c, way_link);
+	TAILQ_INSERT_HEAD(&c->q->d->rested, c, rest_link);
 }
 
 void
 way_wake(struct dconn *c)
 {
 	TAILQ_REMOVE(&c->way->rested, c, way_link);
+	TAILQ_REMOVE(&c->q->d->rested, c, rest_link);
 }
 
 /* One that has rested too long has said QUIT, and all that have rested longer with it. */
@@ -105,4 +107,18 @@ way_rested(struct way *w)
 	struct dconn *c = TAILQ_FIRST(&w->rested);
 
 	return c != NULL && smtp_client_is_idle(c->client) ? c : NULL;
+}
+
+void
+way_yield(struct delivery *d, struct slice binding)
+{
+	struct dconn *c;
+
+	TAILQ_FOREACH_REVERSE(c, &d->rested, rested, rest_link)
+	{
+		if (!smtp_client_is_idle(c->client) || (binding.n > 0 && !slice_eq(c->q->binding, binding)))
+			continue;
+		smtp_client_quit(c->client);
+		return;
+	}
 }

@@ -974,6 +974,29 @@ a_limit_holds_for_what_is_taken_over(void **state)
 	world_close(&w);
 }
 
+/* What rests is not to keep out who has mail, till it has rested long enough. */
+static void
+a_shared_limit_is_no_wait_for_what_rests(void **state)
+{
+	struct world w;
+
+	(void)state;
+	world_open(&w, GATEWAY "server_max_outbound_connections = 1\n"
+			       "idle_timeout = 3600\n"
+			       "Domain \"b.example\" { body_timeout = 7 }\n");
+	(void)more_queue(&w, 1, "default", "b.example");
+	for (int i = 0; i < 6; i++) {
+		const struct fake_msg *m = fake_add_to(&w.sp->queues[i % 2], "a@x", "ok@far.example");
+
+		world_run(&w, 60);
+		assert_int_equal(m->kind, OUTCOME_DELIVERED);
+		assert_int_equal(m->dones, 1);
+	}
+	assert_int_equal(w.far.peak, 1);
+	assert_int_equal(w.far.accepted, 6);
+	world_close(&w);
+}
+
 static void
 quiet(void *arg, enum log_level level, const char *line, size_t n)
 {
@@ -1009,6 +1032,7 @@ main(void)
 		cmocka_unit_test(what_differs_is_not_shared),
 		cmocka_unit_test(a_connection_taken_over_may_be_gone),
 		cmocka_unit_test(a_limit_holds_for_what_is_taken_over),
+		cmocka_unit_test(a_shared_limit_is_no_wait_for_what_rests),
 	};
 
 	log_set_sink(quiet, NULL);
