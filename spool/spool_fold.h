@@ -146,6 +146,9 @@ bool fold_dirty(const struct fold *f);
 enum err fold_message(struct fold *f, msgid_t id, struct index_row *out);
 /* Bytes folded since the last commit; messages: rows to come minus rows to go. */
 uint64_t fold_tail(const struct fold *f, int64_t *messages);
+/* Rows held in memory until the next commit; in_map: those of them that the map has, each of which may be a page of its
+ * own to change. */
+size_t fold_rows(const struct fold *f, size_t *in_map);
 /* What must stand beside segments, synced, before the commit: messages that are over there because they were moved, or
  * because their outcome names the place that they were moved from. */
 struct fold_saying;

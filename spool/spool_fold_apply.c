@@ -111,6 +111,7 @@ frow_new(struct fold *f, const struct fold_item *it, struct place at, uint16_t i
 	r->id = m->id;
 	r->now = row_of(m, at, item, it->body_seg);
 	RB_INSERT(frow_tree, &f->rows, r);
+	f->rows_n++;
 	fseg_add(f, at.seg, FSEG_MESSAGES, 1);
 	fseg_add(f, it->body_seg, FSEG_MESSAGES, 1);
 	count_in(f, m->origin);

@@ -280,6 +280,13 @@ fold_tail(const struct fold *f, int64_t *messages)
 	return f->tail;
 }
 
+size_t
+fold_rows(const struct fold *f, size_t *in_map)
+{
+	*in_map = f->rows_in_map;
+	return f->rows_n;
+}
+
 void
 fold_ledger(const struct fold *f, struct index_ledger *out)
 {

@@ -100,6 +100,7 @@ struct fold {
 	const struct fold_world *w;
 	void *arg;
 	struct frow_tree rows;
+	size_t rows_n, rows_in_map;
 	struct fseg_tree segs;
 	struct fattempt_tree attempts;
 	struct fedit_tree edits;  /* of messages touched since the last commit */
@@ -117,6 +118,7 @@ struct fold {
 	bool clear;           /* the map is to be emptied first */
 	struct fended *ended; /* sorted, while rebuilding */
 	size_t ended_n, ended_cap;
+	bool copies;          /* some were seen, in a rebuild */
 	struct fmoved *moved; /* since the last commit */
 	size_t moved_n, moved_cap;
 	struct fframe *stack;
@@ -173,7 +175,7 @@ void fattempt_free(struct fold *f, struct fattempt *a);
 
 /* spool_fold_apply.c: one record; fails only before anything has changed. */
 enum err fold_apply(struct fold *f, struct fseg *s, const struct fold_record *rec);
-/* A row for a message that has none. */
+/* A row for a message that has none in the map. */
 struct frow *frow_new(struct fold *f, const struct fold_item *it, struct place at, uint16_t item);
 /* It refers to a segment with its body. */
 void fbody_used(struct fold *f, const struct fold_item *it);

@@ -230,6 +230,13 @@ ended_beside(void *arg, msgid_t id, uint32_t n)
 	return OK;
 }
 
+/* Whose segment has gone will not be met again, but as a copy. */
+static bool
+may_come_back(struct fold *f, uint32_t seg)
+{
+	return f->copies || stands(f, seg, 0);
+}
+
 static enum err
 scan_segment(struct fold *f, const struct fseg *s)
 {
@@ -245,7 +252,8 @@ scan_segment(struct fold *f, const struct fseg *s)
 		for (uint32_t i = 0; e == OK && rec.items != NULL && i < rec.count; i++) {
 			const struct spool_item *it = &rec.items[i].item;
 
-			if (it->kind == ITEM_OUTCOME && outcome_is_final(it->outcome.kind))
+			if (it->kind == ITEM_OUTCOME && outcome_is_final(it->outcome.kind) &&
+			    may_come_back(f, it->outcome.place.seg))
 				ended_add(f, it->outcome.id, UINT32_MAX, 0);
 		}
 		off = e == OK ? rec.next : off;
@@ -259,6 +267,9 @@ fold_rebuild_ended(struct fold *f)
 	struct fseg *s;
 
 	f->ended_n = 0;
+	f->copies = false;
+	RB_FOREACH (s, fseg_tree, &f->segs)
+		f->copies = f->copies || s->copies;
 	RB_FOREACH (s, fseg_tree, &f->segs) {
 		enum err e;
 

@@ -32,6 +32,8 @@ frow_load(struct fold *f, msgid_t id, struct frow **out)
 	r->was = index_row_dup(&row);
 	r->now = index_row_dup(&row);
 	RB_INSERT(frow_tree, &f->rows, r);
+	f->rows_n++;
+	f->rows_in_map++;
 	franges_apply(f, r);
 	*out = r;
 	return OK;
@@ -115,6 +117,7 @@ frows_free(struct fold *f)
 		free(r->now);
 		free(r);
 	}
+	f->rows_n = f->rows_in_map = 0;
 }
 
 /* ---- attempts ---- */

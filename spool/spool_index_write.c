@@ -25,6 +25,7 @@ struct index_writer {
 	struct bytes value; /* scratch */
 	struct delta_tree queues, bindings;
 	uint64_t rows;
+	msgid_t last; /* no row has a higher id; UINT64_MAX: not yet looked */
 };
 
 static int
@@ -55,6 +56,7 @@ index_write_begin(struct index *ix, index_look_fn *look, void *arg)
 	w->t = lmdb_write(ix->env);
 	w->look = look;
 	w->arg = arg;
+	w->last = UINT64_MAX;
 	return w;
 }
 
@@ -441,6 +443,34 @@ first_look(struct index_writer *w, const struct index_row *r)
 	return w->look != NULL ? w->look(w->arg, r) : r->received_at + INT64_C(86400) * USEC_PER_SEC;
 }
 
+static msgid_t
+last_id(struct index_writer *w)
+{
+	struct lmdb_cursor *c = lmdb_cursor_open(w->t, T_MESSAGE);
+	struct slice k, v;
+	uint64_t id = 0;
+
+	if (lmdb_last(c, &k, &v) && !take_be64(&k, &id))
+		lmdb_txn_fail(w->t, ERR_DAMAGED);
+	lmdb_cursor_close(&c);
+	return id;
+}
+
+/* Ids mostly rise: a page that is appended to is filled, one that is inserted into stays half empty. */
+static enum err
+put_message(struct index_writer *w, const struct key *k, msgid_t id, bool added)
+{
+	if (!added)
+		return put(w, T_MESSAGE, k);
+	if (w->last == UINT64_MAX)
+		w->last = last_id(w);
+	if (id <= w->last)
+		return put(w, T_MESSAGE, k);
+	w->last = id;
+	lmdb_append(w->t, T_MESSAGE, key_slice(k), slice_bytes(&w->value));
+	return lmdb_txn_error(w->t);
+}
+
 enum err
 index_put_row(void *writer, const struct index_row *was, const struct index_row *now)
 {
@@ -460,7 +490,7 @@ index_put_row(void *writer, const struct index_row *was, const struct index_row 
 		hnow = hangers_of(&row);
 		count(w, now, hnow.queue, 1);
 		encode_row(&w->value, &row);
-		(void)put(w, T_MESSAGE, &k);
+		(void)put_message(w, &k, now->id, was == NULL);
 	} else {
 		(void)del(w, T_MESSAGE, &k);
 	}

@@ -13,18 +13,21 @@
 #include "shm/base/mem.h"
 #include "spool/spool_keeper_int.h"
 
-#define MS(n)        ((n)*USEC_PER_MS)
-#define SCAN_EVERY   MS(250)
-#define STILL        MS(50) /* so long without news, and the journals are still */
-#define LOOK_BUSY    MS(10)
-#define LOOK_IDLE    MS(100)
-#define SWEEP_EVERY  (30 * USEC_PER_SEC)
-#define TRY_AGAIN    USEC_PER_SEC
-#define DISK_EVERY   USEC_PER_SEC
-#define TURN_BYTES   (UINT64_C(8) << 20)
-#define RANGE_ROWS   10000
-#define COMMIT_BYTES (UINT64_C(64) << 20)
-#define COMMIT_AFTER (2 * USEC_PER_SEC)
+#define MS(n)         ((n)*USEC_PER_MS)
+#define SCAN_EVERY    MS(250)
+#define STILL         MS(50) /* so long without news, and the journals are still */
+#define LOOK_BUSY     MS(10)
+#define LOOK_IDLE     MS(100)
+#define SWEEP_EVERY   (30 * USEC_PER_SEC)
+#define TRY_AGAIN     USEC_PER_SEC
+#define DISK_EVERY    USEC_PER_SEC
+#define TURN_BYTES    (UINT64_C(8) << 20)
+#define RANGE_ROWS    10000
+#define COMMIT_BYTES  (UINT64_C(64) << 20)
+#define COMMIT_AFTER  (2 * USEC_PER_SEC)
+/* What a commit takes in memory: half a KiB a row, and a page of 4 KiB in each of three tables a row that the map has. */
+#define COMMIT_ROWS   50000
+#define COMMIT_IN_MAP 5000
 
 /* ---- open, close ---- */
 
@@ -317,12 +320,15 @@ static bool
 time_to_commit(struct keeper *k, bool hurry, bool asked, bool more)
 {
 	bool dirty = fold_dirty(k->fold);
+	size_t in_map;
 
 	if (!dirty)
 		k->dirty_since = 0;
 	else if (k->dirty_since == 0)
 		k->dirty_since = k->now;
 	if (fold_tail(k->fold, NULL) >= k->conf.commit_bytes)
+		return true;
+	if (dirty && (fold_rows(k->fold, &in_map) >= COMMIT_ROWS || in_map >= COMMIT_IN_MAP))
 		return true;
 	if (dirty && k->now - k->dirty_since >= k->conf.commit_after)
 		return true;
