@@ -236,7 +236,6 @@ load_head(struct keeper *k, struct kfile *f)
 		return OK;
 	}
 	f->sealed = f->head.seal.sealed;
-	writer_note(k, f->head.writer);
 	return OK;
 }
 
@@ -334,6 +333,7 @@ learn(struct keeper *k, struct kfile *f)
 	enum err e = f->head.number == 0 ? load_head(k, f) : OK;
 
 	if (e == OK && !f->bad) {
+		writer_note(k, f->head.writer); /* also for a rebuild, which settles the dead anew */
 		refresh(k, f);
 		e = tell_new(k, f);
 	}
@@ -465,6 +465,8 @@ keeper_find(void *arg, uint32_t seg, struct fold_file *out)
 		return e;
 	if (f->bad)
 		return ERR_NOTFOUND;
+	if (!f->learned)
+		writer_note(k, f->head.writer);
 	refresh(k, f);
 	*out = file_of(k, f);
 	return OK;

@@ -559,6 +559,56 @@ a_lost_or_damaged_index_is_built_anew(void **state)
 	}
 }
 
+/* Behind the keeper's back, by another process. */
+static void
+garble_row(uint8_t id)
+{
+	static const char *const tables[] = { "message" };
+	struct lmdb_conf conf = { .path = "index", .tables = tables, .ntables = 1, .map_size = 64 << 20 };
+	const char key[8] = { 0, 0, 0, 0, 0, 0, 0, (char)id };
+	struct lmdb *env = NULL;
+	struct lmdb_txn *t;
+	pid_t pid = fork();
+	int status;
+
+	if (pid == 0) {
+		if (lmdb_open(&conf, &env) != OK)
+			_exit(1);
+		t = lmdb_write(env);
+		lmdb_put(t, 0, slice_of(key, sizeof(key)), SLICE("no row"));
+		_exit(lmdb_commit(&t) == OK ? 0 : 2);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+}
+
+/* Who was settled before is settled anew: else its attempts would be in work for ever. */
+static void
+a_rebuild_while_it_runs_settles_the_dead_again(void **state)
+{
+	struct place p, other;
+	struct kfix f;
+
+	(void)state;
+	kfix_init(&f);
+	p = put_message(&f, 1, 1);
+	other = put_message(&f, 1, 2);
+	writer_sync(&f, 1);
+	put_attempt(&f, 2, 1, 1, p);
+	writer_sync(&f, 2);
+	writer_die(&f, 2);
+	kfix_settle(&f);
+	assert_int_equal(map_state(&f, 1), ROW_DOUBT);
+	garble_row(2);
+	put_edit(&f, 1, 2, EDIT_HOLD, 100, other);
+	writer_sync(&f, 1);
+	kfix_settle(&f);
+	assert_int_equal(map_ledger(&f).carried, 2);
+	assert_int_equal(map_state(&f, 1), ROW_DOUBT);
+	assert_int_equal(map_state(&f, 2), ROW_HELD);
+	kfix_fini(&f);
+}
+
 /* The count of rows and the flows are two sources: what is taken out behind the keeper's back shows. */
 static void
 a_row_taken_away_shows_in_the_ledger(void **state)
@@ -841,6 +891,7 @@ main(void)
 		cmocka_unit_test(what_a_segment_said_outlives_it),
 		cmocka_unit_test(bodies_that_nobody_names_go_with_their_writer),
 		cmocka_unit_test(a_lost_or_damaged_index_is_built_anew),
+		cmocka_unit_test(a_rebuild_while_it_runs_settles_the_dead_again),
 		cmocka_unit_test(a_row_taken_away_shows_in_the_ledger),
 		cmocka_unit_test(deadlines_are_told_and_looked_at_again),
 		cmocka_unit_test(the_tail_is_told),
