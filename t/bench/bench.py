@@ -7,23 +7,30 @@ import pathlib
 import signal
 import subprocess
 import sys
+import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
-from harness import accept, base, curves, depth, idle, micro, peer, plots, relay      # noqa: E402
+from harness import accept, base, curves, depth, idle, limits, micro, peer, plots, relay      # noqa: E402
 from harness.deep import Deep                                                         # noqa: E402
 from harness.report import Report                                                     # noqa: E402
 
 # Cases whose peers, or points, take turns in each repetition.
-TURNS = {"w1": accept, "w2": relay, **{name: curves.Curve(name) for name in curves.CURVES}}
+TURNS = {"w1": accept, "w2": relay, "limits": limits, **{name: curves.Curve(name) for name in curves.CURVES}}
 # The same, too long to be repeated.
 ONCE = {"w3": idle, "w4": depth}
+TURNS_SECONDS = 150 if base.SHORT else 900      # so that all fits into 5 and 30 minutes, on a slow day too
 KNOWN = list(TURNS) + list(ONCE) + ["journal", "policy", "deep"]
 
 
 def take_turns(report, modules, repeat):
     for name, module in modules.items():
         report.show(name, module.SHOW)
+    began = time.monotonic()
     for k in range(repeat):
+        took = (time.monotonic() - began) / max(k, 1)
+        if k and took * (k + 1) > TURNS_SECONDS:
+            base.say("no time for more than %d repetitions of %.0f s" % (k, took))
+            return
         for name, module in modules.items():
             for case, keys in module.cases():
                 for p in module.PEERS:
