@@ -156,7 +156,6 @@ take_content(struct session *s, const char *data, size_t len)
 
 	if (len >= 3 && memcmp(data, ".\r\n", 3) == 0) {
 		size = 0;
-		dot = data;
 	} else if ((dot = memmem(from, (size_t)(data + len - from), "\r\n.\r\n", 5)) != NULL) {
 		dot += 2;
 		size = (size_t)(dot - data);
@@ -344,8 +343,8 @@ session_speak(struct session *s, bool due)
 		return false;
 	}
 	s->out_len -= n;
-	memmove(s->out, s->out + n, s->out_len);
 	if (s->out_len > 0) {
+		memmove(s->out, s->out + n, s->out_len);
 		session_wait(s, opt->latency + opt->trickle);
 	} else if (s->closing) {
 		session_close(s);
