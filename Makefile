@@ -119,7 +119,7 @@ $(TOOLS): $(O)/%: $(O)/obj/%.o
 
 # ---- what people call
 
-.PHONY: run check check-asan crash bench fuzz tidy format install need-build
+.PHONY: run check check-asan crash bench fuzz sim tidy format install need-build
 need-build:
 	@t/tools/need build
 # Headers come with the packages, so the packages come before anything is compiled.
@@ -141,6 +141,11 @@ bench:
 fuzz:
 	@t/tools/need ci
 	@t/tools/fuzz $(SECONDS)
+# SEEDS years, 10,000 by default; make check runs a few.
+sim:
+	@t/tools/need check
+	@$(MAKE) --no-print-directory -s -j"$$(nproc)" O=build/test build/test/t/sim/test_year_sim
+	@YEAR_SEEDS=$(or $(SEEDS),10000) build/test/t/sim/test_year_sim
 tidy:
 	@t/tools/need ci
 	@mkdir -p build

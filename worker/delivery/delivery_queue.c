@@ -48,7 +48,8 @@ max_conns(struct dqueue *q)
 
 	if (max < 0 || max > CONNS_UNLIMITED)
 		max = CONNS_UNLIMITED;
-	if (loop_now(q->d->env.loop) < q->soft_until && max > q->greeted)
+	/* Only while some stand: when the last has gone nothing would come to open another. */
+	if (loop_now(q->d->env.loop) < q->soft_until && q->greeted > 0 && max > q->greeted)
 		max = q->greeted;
 	return (unsigned)max;
 }
