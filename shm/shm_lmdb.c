@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "shm/base/fault.h"
 #include "shm/base/log.h"
 #include "shm/base/mem.h"
 
@@ -34,6 +35,9 @@ struct lmdb_cursor {
 	struct lmdb_txn *t;
 	MDB_cursor *c; /* NULL: the transaction has failed */
 };
+
+/* A call of the library, or, in a test build, what it is told to answer. */
+#define CALL(point, call) (fault_fails("lmdb." point) ? errno : (call))
 
 /* ---- errors, in one place ---- */
 
@@ -168,7 +172,8 @@ open_env(struct lmdb *l, const struct lmdb_conf *conf)
 	    (rc = mdb_env_set_maxreaders(l->env, conf->readers != 0 ? conf->readers : 256)) != 0)
 		return err_of(rc);
 	/* NOTLS: a reading transaction may pass from thread to thread. NORDAHEAD: the file is larger than memory. */
-	rc = mdb_env_open(l->env, conf->path, MDB_NOTLS | MDB_NORDAHEAD | (l->read_only ? MDB_RDONLY : 0), 0640);
+	rc = CALL("open",
+		  mdb_env_open(l->env, conf->path, MDB_NOTLS | MDB_NORDAHEAD | (l->read_only ? MDB_RDONLY : 0), 0640));
 	return err_of(rc);
 }
 
@@ -231,7 +236,7 @@ enum err
 lmdb_copy_compact(struct lmdb *l, const char *path)
 {
 	check_process(l);
-	return err_of(mdb_env_copy2(l->env, path, MDB_CP_COMPACT));
+	return err_of(CALL("copy", mdb_env_copy2(l->env, path, MDB_CP_COMPACT)));
 }
 
 /* Table 0 of LMDB holds the free pages: a list of page numbers a transaction, its length first. */
@@ -329,7 +334,7 @@ txn_begin(struct lmdb *l, unsigned flags)
 
 	check_process(l);
 	t->l = l;
-	rc = mdb_txn_begin(l->env, NULL, flags, &t->txn);
+	rc = CALL("begin", mdb_txn_begin(l->env, NULL, flags, &t->txn));
 	if (rc == MDB_READERS_FULL && lmdb_clear_stale(l) > 0)
 		rc = mdb_txn_begin(l->env, NULL, flags, &t->txn);
 	if (rc == MDB_MAP_RESIZED && (rc = mdb_env_set_mapsize(l->env, 0)) == 0)
@@ -367,7 +372,11 @@ lmdb_commit(struct lmdb_txn **tp)
 		return e;
 	}
 	*tp = NULL;
-	e = err_of(mdb_txn_commit(t->txn));
+	if (fault_fails("lmdb.commit")) {
+		e = err_of(errno);
+		mdb_txn_abort(t->txn);
+	} else
+		e = err_of(mdb_txn_commit(t->txn));
 	free(t);
 	return e;
 }
@@ -406,7 +415,7 @@ lmdb_get(struct lmdb_txn *t, unsigned table, struct slice key, struct slice *val
 
 	if (!txn_good(t))
 		return false;
-	rc = mdb_get(t->txn, dbi_of(t, table), &k, &v);
+	rc = CALL("get", mdb_get(t->txn, dbi_of(t, table), &k, &v));
 	if (rc == 0)
 		*val = slice_val(v);
 	else if (rc != MDB_NOTFOUND)
@@ -420,7 +429,7 @@ put(struct lmdb_txn *t, unsigned table, struct slice key, struct slice val, unsi
 	MDB_val k = val_of(key), v = val_of(val);
 
 	if (txn_good(t))
-		txn_fail_rc(t, mdb_put(t->txn, dbi_of(t, table), &k, &v, flags));
+		txn_fail_rc(t, CALL("put", mdb_put(t->txn, dbi_of(t, table), &k, &v, flags)));
 }
 
 void
@@ -443,7 +452,7 @@ lmdb_del(struct lmdb_txn *t, unsigned table, struct slice key)
 
 	if (!txn_good(t))
 		return false;
-	rc = mdb_del(t->txn, dbi_of(t, table), &k, NULL);
+	rc = CALL("del", mdb_del(t->txn, dbi_of(t, table), &k, NULL));
 	if (rc != 0 && rc != MDB_NOTFOUND)
 		txn_fail_rc(t, rc);
 	return rc == 0;
@@ -453,7 +462,7 @@ void
 lmdb_empty(struct lmdb_txn *t, unsigned table)
 {
 	if (txn_good(t))
-		txn_fail_rc(t, mdb_drop(t->txn, dbi_of(t, table), 0));
+		txn_fail_rc(t, CALL("drop", mdb_drop(t->txn, dbi_of(t, table), 0)));
 }
 
 uint64_t
@@ -462,7 +471,7 @@ lmdb_count(struct lmdb_txn *t, unsigned table)
 	MDB_stat st = { 0 };
 
 	if (txn_good(t))
-		txn_fail_rc(t, mdb_stat(t->txn, dbi_of(t, table), &st));
+		txn_fail_rc(t, CALL("stat", mdb_stat(t->txn, dbi_of(t, table), &st)));
 	return st.ms_entries;
 }
 
@@ -475,7 +484,7 @@ lmdb_cursor_open(struct lmdb_txn *t, unsigned table)
 	int rc;
 
 	c->t = t;
-	if (txn_good(t) && (rc = mdb_cursor_open(t->txn, dbi_of(t, table), &c->c)) != 0) {
+	if (txn_good(t) && (rc = CALL("cursor", mdb_cursor_open(t->txn, dbi_of(t, table), &c->c))) != 0) {
 		c->c = NULL;
 		txn_fail_rc(t, rc);
 	}
@@ -503,7 +512,7 @@ cursor_get(struct lmdb_cursor *c, MDB_val *key, MDB_cursor_op op, struct slice *
 
 	if (!txn_good(c->t) || c->c == NULL)
 		return false;
-	rc = mdb_cursor_get(c->c, key, &val, op);
+	rc = CALL("walk", mdb_cursor_get(c->c, key, &val, op));
 	if (rc != 0) {
 		if (rc != MDB_NOTFOUND)
 			txn_fail_rc(c->t, rc);
@@ -552,5 +561,5 @@ void
 lmdb_cursor_del(struct lmdb_cursor *c)
 {
 	if (txn_good(c->t) && c->c != NULL)
-		txn_fail_rc(c->t, mdb_cursor_del(c->c, 0));
+		txn_fail_rc(c->t, CALL("cursor_del", mdb_cursor_del(c->c, 0)));
 }

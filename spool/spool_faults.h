@@ -1,5 +1,7 @@
 /* spool_faults.h - the named points of the spool, for tests that visit all of them
- * X(NAME): at these the process can be killed (fault_point). E(NAME): these can fail with an errno (fault_error). */
+ * X(NAME): at these the process can be killed (fault_point). E(NAME): these can fail with an errno (fault_error,
+ * fault_fails); "file.write" can also write less than it was given (fault_short). A test compares this list with the
+ * sources. Those of LMDB ("lmdb.CALL") stand in shm/shm_lmdb.c, that of memory ("mem.alloc") in shm/base/mem.c. */
 #ifndef SPOOL_SPOOL_FAULTS_H
 #define SPOOL_SPOOL_FAULTS_H
 
@@ -40,21 +42,41 @@
 	X("rebuild.before_commit")
 
 #define SPOOL_FAULT_ERRORS(E) \
-	E("journal.write")    \
-	E("journal.sync")     \
+	E("file.read")        \
+	E("file.write")       \
+	E("segment.list")     \
+	E("segment.open")     \
 	E("segment.create")   \
 	E("segment.fill")     \
 	E("segment.sync")     \
+	E("segment.rename")   \
 	E("segment.dirsync")  \
 	E("segment.seal")     \
+	E("seal.sync")        \
+	E("spare.take")       \
+	E("spare.make")       \
+	E("journal.write")    \
+	E("journal.sync")     \
 	E("body.create")      \
 	E("body.write")       \
 	E("body.sync")        \
 	E("read.cold")        \
+	E("keeper.lock")      \
+	E("keeper.open")      \
 	E("keeper.sync")      \
 	E("keeper.own_sync")  \
 	E("compact.sync")     \
 	E("index.commit")     \
-	E("disk.free")
+	E("index.rename")     \
+	E("index.dirsync")    \
+	E("index.aside")      \
+	E("ended.open")       \
+	E("ended.sync")       \
+	E("ended.read")       \
+	E("reclaim.unlink")   \
+	E("toc.open")         \
+	E("toc.sync")         \
+	E("disk.free")        \
+	E("disk.reserve")
 
 #endif

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "shm/base/fault.h"
 #include "shm/base/log.h"
 #include "shm/base/mem.h"
 #include "spool/spool_index_int.h"
@@ -106,7 +107,7 @@ static bool
 sync_working_folder(void)
 {
 	int fd = open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	bool done = fd >= 0 && fsync(fd) == 0;
+	bool done = fd >= 0 && !fault_fails("index.dirsync") && fsync(fd) == 0;
 
 	if (fd >= 0)
 		close(fd);
@@ -126,7 +127,8 @@ copy_and_exchange(struct index *ix, const char *copy)
 		return OK;
 	}
 	lmdb_close(&ix->env);
-	if (renameat2(AT_FDCWD, copy, AT_FDCWD, ix->path, RENAME_EXCHANGE) != 0 || !sync_working_folder())
+	if (fault_fails("index.rename") || renameat2(AT_FDCWD, copy, AT_FDCWD, ix->path, RENAME_EXCHANGE) != 0 ||
+	    !sync_working_folder())
 		log_errno(LOG_LVL_WARN, "index", "the compact copy cannot take its place");
 	return open_env(ix);
 }

@@ -35,7 +35,7 @@ static enum err
 take_lock(struct keeper *k)
 {
 	k->lockfd = openat(k->conf.spool_fd, "keeper.lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0640);
-	if (k->lockfd < 0)
+	if (k->lockfd < 0 || fault_fails("keeper.lock"))
 		return ERR_IO;
 	if (flock(k->lockfd, LOCK_EX | LOCK_NB) != 0)
 		return errno == EWOULDBLOCK ? ERR_EXISTS : ERR_IO;

@@ -49,7 +49,7 @@ append(struct keeper *k, uint32_t seg, struct slice entries, bool *created)
 	int fd;
 
 	segment_name(SEGFILE_ENDED, seg, name);
-	fd = openat(k->dirfd, name, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0640);
+	fd = fault_fails("ended.open") ? -1 : openat(k->dirfd, name, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0640);
 	if (fd < 0)
 		return ERR_IO;
 	if (fstat(fd, &st) == 0) {
@@ -59,7 +59,7 @@ append(struct keeper *k, uint32_t seg, struct slice entries, bool *created)
 		e = segment_write(fd, at, entries.p, entries.n);
 	}
 	fault_point("ended.before_sync");
-	if (e == OK && fdatasync(fd) != 0)
+	if (e == OK && (fault_fails("ended.sync") || fdatasync(fd) != 0))
 		e = ERR_IO;
 	close(fd);
 	if (e == OK && f != NULL)
@@ -97,7 +97,7 @@ ended_read(struct keeper *k, uint32_t seg, enum err (*fn)(void *arg, const struc
 	int fd;
 
 	segment_name(SEGFILE_ENDED, seg, name);
-	fd = openat(k->dirfd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	fd = fault_fails("ended.read") ? -1 : openat(k->dirfd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0)
 		return errno == ENOENT ? OK : ERR_IO;
 	do {

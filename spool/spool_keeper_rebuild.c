@@ -23,7 +23,7 @@ put_aside(const char *folder)
 
 	bytes_addf(&old, "%s.old", folder);
 	index_remove_files(bytes_cstr(&old));
-	if (rename(folder, bytes_cstr(&old)) != 0 && errno != ENOENT)
+	if (fault_fails("index.aside") || (rename(folder, bytes_cstr(&old)) != 0 && errno != ENOENT))
 		e = ERR_IO;
 	else
 		index_remove_files(bytes_cstr(&old));

@@ -122,7 +122,7 @@ remove_file(struct keeper *k, struct kfile *f)
 		k->spares++;
 	} else {
 		segment_name(SEGFILE_SEG, f->number, name);
-		if (unlinkat(k->dirfd, name, 0) != 0 && errno != ENOENT)
+		if (fault_fails("reclaim.unlink") || (unlinkat(k->dirfd, name, 0) != 0 && errno != ENOENT))
 			return ERR_IO;
 	}
 	segment_name(SEGFILE_TOC, f->number, name);
@@ -235,9 +235,11 @@ keeper_toc(struct keeper *k, struct kfile *f)
 		toc_encode(slice_bytes(&entries), (struct place){ f->number, 0 }, 0, fold_highest_id(k->fold), &out);
 		segment_name(SEGFILE_TOC, f->number, name);
 		fault_point("seal.before_toc");
-		fd = openat(k->dirfd, name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0640);
+		fd = fault_fails("toc.open")
+			     ? -1
+			     : openat(k->dirfd, name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0640);
 		e = fd < 0 ? ERR_IO : segment_write(fd, 0, out.p, out.n);
-		if (e == OK && fdatasync(fd) != 0)
+		if (e == OK && (fault_fails("toc.sync") || fdatasync(fd) != 0))
 			e = ERR_IO;
 		if (fd >= 0)
 			close(fd);

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "shm/base/fault.h"
 #include "shm/base/log.h"
 #include "shm/base/mem.h"
 #include "spool/spool_keeper_int.h"
@@ -70,7 +71,7 @@ kfile_fd(struct keeper *k, struct kfile *f)
 		return f->fd;
 	close_some(k);
 	segment_name(SEGFILE_SEG, f->number, name);
-	f->fd = openat(k->dirfd, name, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+	f->fd = fault_fails("keeper.open") ? -1 : openat(k->dirfd, name, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
 	if (f->fd >= 0)
 		k->open_files++;
 	return f->fd;

@@ -50,7 +50,7 @@ segment_read(int fd, uint64_t off, void *to, size_t n, size_t *got)
 	size_t have = 0;
 
 	while (have < n) {
-		ssize_t r = pread(fd, (char *)to + have, n - have, (off_t)(off + have));
+		ssize_t r = fault_fails("file.read") ? -1 : pread(fd, (char *)to + have, n - have, (off_t)(off + have));
 		if (r < 0 && errno == EINTR)
 			continue;
 		if (r < 0)
@@ -69,7 +69,10 @@ segment_write(int fd, uint64_t off, const void *from, size_t n)
 	size_t done = 0;
 
 	while (done < n) {
-		ssize_t w = pwrite(fd, (const char *)from + done, n - done, (off_t)(off + done));
+		size_t part = fault_short("file.write", n - done);
+		ssize_t w = fault_fails("file.write")
+				    ? -1
+				    : pwrite(fd, (const char *)from + done, part, (off_t)(off + done));
 		if (w < 0 && errno == EINTR)
 			continue;
 		if (w <= 0) {
@@ -228,7 +231,7 @@ enum err
 segment_list(int dirfd, enum err (*fn)(void *arg, enum segment_file what, uint32_t number, const char *name), void *arg)
 {
 	int fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+	DIR *dir = fd >= 0 && !fault_fails("segment.list") ? fdopendir(fd) : NULL;
 	struct dirent *entry;
 	enum err e = OK;
 
@@ -282,7 +285,7 @@ segment_open(int dirfd, uint32_t number)
 	char name[SEGMENT_NAME];
 
 	segment_name(SEGFILE_SEG, number, name);
-	return openat(dirfd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	return fault_fails("segment.open") ? -1 : openat(dirfd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 }
 
 /* ---------------------------------------------------------------- the highest id of a slot */
@@ -438,7 +441,7 @@ spare_on_entry(void *arg, enum segment_file what, uint32_t number, const char *n
 	if (what != SEGFILE_SPARE || fstatat(s->m->dirfd, name, &st, AT_SYMLINK_NOFOLLOW) != 0 ||
 	    !S_ISREG(st.st_mode) || (uint64_t)st.st_size < s->size)
 		return OK;
-	if (renameat2(s->m->dirfd, name, s->m->dirfd, s->prep, RENAME_NOREPLACE) != 0)
+	if (fault_fails("spare.take") || renameat2(s->m->dirfd, name, s->m->dirfd, s->prep, RENAME_NOREPLACE) != 0)
 		return OK;
 	fd = openat(s->m->dirfd, s->prep, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0) {
@@ -535,7 +538,8 @@ prep_name(struct segment_maker *m, const char *prep, msgid_t id_floor, struct se
 			return err_of_errno();
 		fault_point("segment.before_rename");
 		segment_name(SEGFILE_SEG, number, name);
-		if (renameat2(m->dirfd, prep, m->dirfd, name, RENAME_NOREPLACE) == 0) {
+		if (!fault_fails("segment.rename") &&
+		    renameat2(m->dirfd, prep, m->dirfd, name, RENAME_NOREPLACE) == 0) {
 			s->number = number;
 			fault_point("segment.after_rename");
 			return OK;
@@ -594,13 +598,13 @@ segment_seal(const struct segment *s, uint32_t end, struct slice entries, msgid_
 	bytes_fini(&toc);
 	if (e != OK)
 		return e;
-	if (fdatasync(s->fd) != 0)
+	if (fault_fails("seal.sync") || fdatasync(s->fd) != 0)
 		return err_of_errno();
 	fault_point("segment.before_seal");
 	seal_write(&seal, s->number, block);
 	if ((e = segment_write(s->fd, SEAL_AT, block, sizeof block)) != OK)
 		return e;
-	if (fdatasync(s->fd) != 0)
+	if (fault_fails("seal.sync") || fdatasync(s->fd) != 0)
 		return err_of_errno();
 	fault_point("segment.after_seal");
 	return OK;
@@ -634,5 +638,5 @@ segment_to_spare(int dirfd, uint32_t number)
 
 	segment_name(SEGFILE_SEG, number, from);
 	segment_name(SEGFILE_SPARE, number, to);
-	return renameat(dirfd, from, dirfd, to) == 0 ? OK : err_of_errno();
+	return !fault_fails("spare.make") && renameat(dirfd, from, dirfd, to) == 0 ? OK : err_of_errno();
 }

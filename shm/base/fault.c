@@ -8,30 +8,27 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
-enum { RULES_MAX = 16, NAME_MAX_BYTES = 64 };
+enum { RULES_MAX = 16 };
 
-struct rule {
-	char point[NAME_MAX_BYTES];
-	int error; /* 0: kill */
-	unsigned at, seen;
-	bool onward;
-};
-
-static struct rule rules[RULES_MAX];
+/* Those of the environment: each process counts for itself. */
+static struct fault_rule rules[RULES_MAX];
 static int rules_n;
+/* Those of the file: shared by all. */
+static struct fault_board *board;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 static const struct {
 	const char *name;
 	int value;
-} errors[] = { { "ENOSPC", ENOSPC }, { "EIO", EIO },     { "ENOMEM", ENOMEM },
+} errors[] = { { "ENOSPC", ENOSPC }, { "EIO", EIO },     { "ENOMEM", ENOMEM }, { "ENFILE", ENFILE },
 	       { "EDQUOT", EDQUOT }, { "EINTR", EINTR }, { "EMFILE", EMFILE } };
 
 static bool
-rule_parse(const char *text, struct rule *r)
+rule_parse(const char *text, struct fault_rule *r)
 {
 	const char *eq = strchr(text, '='), *at = strchr(text, '@');
 	size_t n;
@@ -42,8 +39,15 @@ rule_parse(const char *text, struct rule *r)
 	r->at = at != NULL ? (unsigned)strtoul(at + 1, NULL, 10) : 1;
 	r->onward = text[strlen(text) - 1] == '*';
 	n = strcspn(eq + 1, "@*");
-	if (n == 4 && memcmp(eq + 1, "kill", 4) == 0)
+	r->action = FAULT_ERROR;
+	if (n == 4 && memcmp(eq + 1, "kill", 4) == 0) {
+		r->action = FAULT_KILL;
 		return true;
+	}
+	if (n == 5 && memcmp(eq + 1, "short", 5) == 0) {
+		r->action = FAULT_SHORT;
+		return true;
+	}
 	for (size_t i = 0; i < sizeof errors / sizeof errors[0]; i++)
 		if (strlen(errors[i].name) == n && memcmp(eq + 1, errors[i].name, n) == 0)
 			r->error = errors[i].value;
@@ -94,31 +98,83 @@ only_one_dies(void)
 	return fd >= 0;
 }
 
-/* 0, or what the rule asks for: an errno, or SIGKILL. */
-static int
-rule_hit(const char *name, bool error)
+/* Before the first fork: children share it, whatever their root directory will be. */
+__attribute__((constructor)) static void
+board_map(void)
 {
-	int hit = 0;
+	const char *path = getenv("IMPETUS_FAULT_FILE");
+	int fd = path != NULL ? open(path, O_RDWR | O_CLOEXEC) : -1;
+	void *map;
+
+	if (fd < 0)
+		return;
+	map = mmap(NULL, sizeof *board, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	close(fd);
+	if (map != MAP_FAILED)
+		board = map;
+}
+
+static bool
+rule_is_for(const struct fault_rule *r, const char *name, uint32_t action)
+{
+	return action != FAULT_OFF && strcmp(r->point, name) == 0 && (r->pid == 0 || r->pid == (uint32_t)getpid());
+}
+
+/* This passage is the one. */
+static bool
+rule_counts(struct fault_rule *r)
+{
+	uint32_t seen = atomic_fetch_add(&r->seen, 1) + 1;
+	bool hit = seen == r->at || (r->onward && seen > r->at);
+
+	if (hit)
+		atomic_fetch_add(&r->hits, 1);
+	return hit;
+}
+
+/* A copy of the action, so that a rule that is taken away meanwhile is seen whole or not at all. */
+static bool
+rules_hit(struct fault_rule *list, uint32_t n, const char *name, const uint32_t want[2], struct fault_rule *out)
+{
+	bool any = false;
+
+	for (uint32_t i = 0; i < n; i++) {
+		uint32_t action = atomic_load_explicit(&list[i].action, memory_order_acquire);
+
+		if ((action != want[0] && action != want[1]) || !rule_is_for(&list[i], name, action) ||
+		    !rule_counts(&list[i]))
+			continue;
+		*out = (struct fault_rule){ .action = action, .error = list[i].error };
+		any = true;
+	}
+	return any;
+}
+
+static bool
+hit(const char *name, uint32_t want, uint32_t or, struct fault_rule *out)
+{
+	const uint32_t wanted[2] = { want, or };
+	bool any;
 
 	pthread_once(&once, setup);
 	pthread_mutex_lock(&lock);
-	for (int i = 0; i < rules_n; i++) {
-		struct rule *r = &rules[i];
-		if ((r->error != 0) != error || strcmp(r->point, name) != 0)
-			continue;
-		r->seen++;
-		if (r->seen == r->at || (r->onward && r->seen > r->at))
-			hit = r->error != 0 ? r->error : SIGKILL;
-	}
+	any = rules_hit(rules, (uint32_t)rules_n, name, wanted, out);
 	pthread_mutex_unlock(&lock);
-	return hit;
+	if (board != NULL)
+		any = rules_hit(board->rule, atomic_load_explicit(&board->rules, memory_order_relaxed), name, wanted,
+				out) ||
+		      any;
+	return any;
 }
 
 void
 fault_point(const char *name)
 {
-	if (rule_hit(name, false) != 0 && only_one_dies())
-		kill(getpid(), SIGKILL);
+	struct fault_rule r;
+
+	if (!hit(name, FAULT_KILL, FAULT_KILL_ALL, &r) || !only_one_dies())
+		return;
+	kill(r.action == FAULT_KILL_ALL ? 0 : getpid(), SIGKILL);
 }
 
 void
@@ -133,7 +189,28 @@ fault_header(const char *header, size_t n)
 int
 fault_error(const char *name)
 {
-	return rule_hit(name, true);
+	struct fault_rule r;
+
+	return hit(name, FAULT_ERROR, FAULT_ERROR, &r) ? r.error : 0;
+}
+
+bool
+fault_fails(const char *name)
+{
+	int error = fault_error(name);
+
+	if (error == 0)
+		return false;
+	errno = error;
+	return true;
+}
+
+size_t
+fault_short(const char *name, size_t n)
+{
+	struct fault_rule r;
+
+	return n > 1 && hit(name, FAULT_SHORT, FAULT_SHORT, &r) ? n / 2 : n;
 }
 #else
 /* An empty translation unit is not C. */

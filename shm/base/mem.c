@@ -3,12 +3,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "shm/base/fault.h"
 #include "shm/base/log.h"
 
 void *
 mem_alloc(size_t n)
 {
-	void *p = malloc(n != 0 ? n : 1);
+	void *p = fault_fails("mem.alloc") ? NULL : malloc(n != 0 ? n : 1);
 
 	if (p == NULL)
 		log_fatal("memory", "out of memory (%zu bytes asked for)", n);
@@ -18,7 +19,7 @@ mem_alloc(size_t n)
 void *
 mem_zalloc(size_t n)
 {
-	void *p = calloc(1, n != 0 ? n : 1);
+	void *p = fault_fails("mem.alloc") ? NULL : calloc(1, n != 0 ? n : 1);
 
 	if (p == NULL)
 		log_fatal("memory", "out of memory (%zu bytes asked for)", n);
@@ -28,7 +29,7 @@ mem_zalloc(size_t n)
 void *
 mem_array(void *old, size_t count, size_t size)
 {
-	void *p = reallocarray(old, count != 0 ? count : 1, size);
+	void *p = fault_fails("mem.alloc") ? NULL : reallocarray(old, count != 0 ? count : 1, size);
 
 	if (p == NULL)
 		log_fatal("memory", "out of memory (%zu times %zu bytes asked for)", count, size);

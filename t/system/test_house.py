@@ -82,3 +82,10 @@ def test_the_manual_names_every_verb():
 def test_the_binary_says_its_version():
     out = subprocess.run([str(BUILD / "impetusd"), "-V"], stdout=subprocess.PIPE, text=True)
     assert out.returncode == 0 and re.search(r"impetus.* \d+\.\d+\.\d+", out.stdout), out
+
+
+def test_the_spools_fault_points_are_those_of_its_list():
+    listed = (TOP / "spool/spool_faults.h").read_text()
+    text = "".join((TOP / p).read_text() for p in sources() if p.startswith("spool/") and p.endswith(".c"))
+    for kind, call in (("X", r"fault_point"), ("E", r"fault_(?:error|fails|or|short)")):
+        assert set(re.findall(kind + r'\("([a-z_.]+)"\)', listed)) == set(re.findall(call + r'\("([a-z_.]+)"', text))
