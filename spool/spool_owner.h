@@ -109,6 +109,10 @@ void owner_release(struct owner_msg *m, usec_t not_before);
  * Frees the handle. */
 void owner_lost(struct owner_msg *m);
 
+/* Its bytes are damaged: quarantined, by an edit that is on its way when this returns, and named to whoever lists what
+ * is set aside. The handle stays: owner_release, or owner_done when the gate was passed. */
+void owner_set_aside(struct owner_msg *m, struct slice reason);
+
 /* The queue: its names hold as long as it lives. */
 struct slice owner_queue_binding(const struct owner_queue *q);
 struct slice owner_queue_domain(const struct owner_queue *q);

@@ -192,6 +192,14 @@ owner_edit(struct spool_owner *o, struct owner_queue *q, const struct index_row 
 	write_edit(o, m, &edit, call);
 }
 
+void
+owner_set_aside(struct owner_msg *msg, struct slice reason)
+{
+	struct owner_queue *q = msg->queue;
+
+	owner_edit(q->o, q, NULL, mem_find(q->o, msg->id), EDIT_QUARANTINE, reason, NULL);
+}
+
 /* The checkpoint has passed the edit, and there is damage in its segment: does the row show it? */
 void
 owner_edit_again(struct spool_owner *o, msgid_t id, const struct index_row *row)

@@ -14,7 +14,7 @@
 #include "shm/base/mem.h"
 #include "shm/shm_area.h"
 
-enum { DAMAGED_AGAIN = 3600, TROUBLE_AGAIN = 60 }; /* seconds */
+enum { TROUBLE_AGAIN = 60 }; /* seconds */
 
 static void
 finger(const struct job *j, bool on)
@@ -95,6 +95,23 @@ job_release(struct job *j, usec_t not_before)
 
 /* ---- loading ---- */
 
+/* What is damaged does not heal by itself: out of the queue, for the operator. */
+static void
+set_aside(struct job *j, const char *what)
+{
+	char id[ID_TEXT];
+
+	id_text(j->m->id, id);
+	log_error("delivery", "%s %s: it is quarantined", id, what);
+	owner_set_aside(j->m, slice_str(what));
+}
+
+static bool
+is_damage(enum err why)
+{
+	return why == ERR_DAMAGED || why == ERR_SYNTAX || why == ERR_RANGE || why == ERR_VERSION;
+}
+
 static void
 on_trouble(struct job *j, enum err why)
 {
@@ -107,8 +124,11 @@ on_trouble(struct job *j, enum err why)
 		owner_lost(m);
 		return;
 	}
-	log_error("delivery", "%s cannot be read: %s", id, err_text(why));
-	job_release(j, clock_real() + (usec_t)(why == ERR_IO ? TROUBLE_AGAIN : DAMAGED_AGAIN) * USEC_PER_SEC);
+	if (is_damage(why))
+		set_aside(j, "has a damaged record");
+	else
+		log_error("delivery", "%s cannot be read: %s", id, err_text(why));
+	job_release(j, clock_real() + (usec_t)TROUBLE_AGAIN * USEC_PER_SEC);
 }
 
 static void
@@ -324,11 +344,18 @@ job_opened(struct job *j)
 static void
 body_damaged(struct job *j)
 {
+	set_aside(j, "has a damaged body");
+	smtp_client_break(j->conn->client, 451, "4.3.0 [internal] message body damaged");
+}
+
+static void
+body_unread(struct job *j)
+{
 	char id[ID_TEXT];
 
 	id_text(j->m->id, id);
-	log_error("delivery", "%s cannot be sent: its body is damaged or cannot be read", id);
-	smtp_client_break(j->conn->client, 451, "4.3.0 [internal] message body missing");
+	log_error("delivery", "%s cannot be sent: its body cannot be read now", id);
+	smtp_client_break(j->conn->client, 451, "4.3.0 [internal] message body cannot be read");
 }
 
 static void
@@ -360,6 +387,8 @@ read_cold(void *arg)
 		n = pread(f->got->body_fd, f->chunk + f->n, f->want - f->n, (off_t)(f->got->body_off + f->at + f->n));
 		if (n < 0 && errno == EINTR)
 			continue;
+		if (n == 0)
+			f->why = ERR_DAMAGED; /* cut off */
 		if (n <= 0)
 			return;
 		f->n += (size_t)n;
@@ -379,8 +408,10 @@ on_cold_read(void *arg)
 		free(f);
 	} else if (j->conn == NULL || j->state != JOB_SENDING) {
 		return; /* the connection was lost meanwhile */
-	} else if (f->why != OK) {
+	} else if (f->why == ERR_DAMAGED) {
 		body_damaged(j);
+	} else if (f->why != OK) {
+		body_unread(j);
 	} else {
 		give_chunk(j);
 	}
@@ -412,7 +443,7 @@ feed_file(struct job *j)
 		delivery_count(j->d, CELL_COLD_READS, 1);
 		spool_run_cold(j->d->env.spool, read_cold, on_cold_read, f);
 	} else {
-		body_damaged(j);
+		body_unread(j);
 	}
 }
 
