@@ -170,8 +170,10 @@ class Damages:
 
     def check(self, mta, account, peer):
         mta.start()
-        wait_until(lambda: self.over(mta), HANG, 0.05, "the rest of the mail: %s, %s" % (
-            mta.ctl("mailq", check=False)[:500], mta.ctl("ledger", check=False)))
+        try:
+            wait_until(lambda: self.over(mta), HANG, 0.05, "the rest of the mail")
+        except AssertionError as e:
+            return ["%s: %s, %s" % (e, mta.ctl("mailq", check=False)[:500], mta.ctl("--json", "ledger", check=False))]
         ledger, aside = ask(mta, "ledger"), ask(mta, "quarantine", "list")["messages"]
         panic = "\n".join(mta.log("paniclog")) + mta.stderr()
         missing = account.missing()
