@@ -1,9 +1,12 @@
 #include "shm/shm_lmdb.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
 #include <lmdb.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -160,6 +163,37 @@ open_tables(struct lmdb *l, const struct lmdb_conf *conf)
 	return err_of(mdb_txn_commit(txn)); /* also when reading: handles of an aborted one are closed again */
 }
 
+/* A file that was cut off ends whoever reads behind its end. Lengthened, it has pages without meaning there, which the
+ * library calls corrupted. It may also be a little short by right, and then nothing refers to what is added. Never makes
+ * it shorter, so it may be done beside its writer. */
+static int
+fill_up(struct lmdb *l, const char *folder)
+{
+	char path[PATH_MAX];
+	MDB_envinfo info;
+	MDB_stat st;
+	struct stat file;
+	mdb_filehandle_t fd;
+	off_t whole;
+	int rc, own;
+
+	if ((rc = mdb_env_info(l->env, &info)) != 0 || (rc = mdb_env_stat(l->env, &st)) != 0 ||
+	    (rc = mdb_env_get_fd(l->env, &fd)) != 0)
+		return rc;
+	whole = (off_t)(info.me_last_pgno + 1) * (off_t)st.ms_psize;
+	if (fstat(fd, &file) != 0)
+		return errno;
+	if (file.st_size >= whole)
+		return 0;
+	(void)snprintf(path, sizeof(path), "%s/data.mdb", folder);
+	own = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+	if (own < 0)
+		return errno;
+	rc = fallocate(own, 0, whole - 1, 1) == 0 ? 0 : errno;
+	close(own);
+	return rc;
+}
+
 static enum err
 open_env(struct lmdb *l, const struct lmdb_conf *conf)
 {
@@ -174,6 +208,8 @@ open_env(struct lmdb *l, const struct lmdb_conf *conf)
 	/* NOTLS: a reading transaction may pass from thread to thread. NORDAHEAD: the file is larger than memory. */
 	rc = CALL("open",
 		  mdb_env_open(l->env, conf->path, MDB_NOTLS | MDB_NORDAHEAD | (l->read_only ? MDB_RDONLY : 0), 0640));
+	if (rc == 0)
+		rc = fill_up(l, conf->path);
 	return err_of(rc);
 }
 

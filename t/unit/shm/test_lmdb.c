@@ -192,6 +192,32 @@ test_a_full_map_is_full(void **state)
 	fill(10);
 }
 
+/* A file that was cut off once ended every process that read it, by SIGBUS, and so the whole service. */
+static void
+test_a_file_cut_off_is_damage(void **state)
+{
+	struct lmdb_conf c = conf(false, 0);
+	struct lmdb_txn *t;
+	char path[128], buf[8];
+	struct slice v;
+	enum err e;
+
+	(void)state;
+	fill(20000);
+	lmdb_close(&l);
+	snprintf(path, sizeof(path), "%s/data.mdb", dir);
+	assert_int_equal(truncate(path, 5 * 4096), 0);
+	e = lmdb_open(&c, &l);
+	if (e == OK) {
+		t = lmdb_read(l);
+		for (unsigned i = 0; i < 20000; i++)
+			(void)lmdb_get(t, MESSAGE, key(i, buf), &v);
+		e = lmdb_txn_error(t);
+		lmdb_abort(&t);
+	}
+	assert_int_equal(e, ERR_DAMAGED);
+}
+
 /* Readers killed in the middle of a transaction do not use up the table. */
 static void
 test_dead_readers_are_cleared(void **state)
@@ -285,6 +311,7 @@ main(void)
 		WITH_ENV(test_ranges),
 		WITH_ENV(test_deleting_while_walking),
 		WITH_ENV(test_a_full_map_is_full),
+		WITH_ENV(test_a_file_cut_off_is_damage),
 		WITH_ENV(test_dead_readers_are_cleared),
 		WITH_ENV(test_reading_what_is_not_there),
 		WITH_ENV(test_compact_copy),
