@@ -44,6 +44,7 @@ struct keeper_conf {
 	int spool_fd;              /* the spool's folder, which is the working folder too; borrowed */
 	const char *index_path;    /* as in struct index_conf */
 	uint64_t index_size;       /* 0: default */
+	bool distrust;             /* who read the map died of it: it is put aside and built anew */
 	_Atomic uint32_t *highest; /* the shared count of segment numbers (shm_segment_highest); borrowed */
 	uint64_t writer;           /* of this process life */
 	uint8_t slot;

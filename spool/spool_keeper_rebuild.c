@@ -61,11 +61,12 @@ open_and_load(struct keeper *k)
 enum err
 keeper_open_index(struct keeper *k)
 {
-	enum err e = open_and_load(k);
+	enum err e = k->conf.distrust ? ERR_DAMAGED : open_and_load(k);
 
 	if (!unreadable(e))
 		return e;
-	log_error("keeper", "the index cannot be read (%s): it is put aside and built anew", err_text(e));
+	log_error("keeper", "the index %s (%s): it is put aside and built anew",
+		  k->conf.distrust ? "has ended who read it" : "cannot be read", err_text(e));
 	index_close(&k->index);
 	fold_free(&k->fold);
 	k->fold = fold_new(&keeper_world, k);
