@@ -104,6 +104,9 @@ enum err keeper_look(struct keeper *k);
 bool keeper_alive(struct keeper *k, uint64_t writer);
 void keeper_forget_writer(struct keeper *k, uint64_t writer);
 
+/* The next good record of this segment at or behind off; ERR_NOTFOUND. */
+enum err keeper_resync(struct keeper *k, struct kfile *f, uint32_t off, uint32_t limit, uint32_t *found);
+
 /* _read.c: struct fold_world */
 enum err keeper_limit(void *arg, uint32_t seg, uint32_t from, uint32_t *limit);
 enum err keeper_record(void *arg, uint32_t seg, uint32_t off, uint32_t limit, struct fold_record *out);

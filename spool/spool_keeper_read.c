@@ -76,9 +76,8 @@ bad_bytes(enum err e)
 	return e == ERR_NOTFOUND || e == ERR_DAMAGED || e == ERR_RANGE || e == ERR_SYNTAX;
 }
 
-/* The next good record of this segment at or behind off; ERR_NOTFOUND. */
-static enum err
-resync(struct keeper *k, struct kfile *f, uint32_t off, uint32_t limit, uint32_t *found)
+enum err
+keeper_resync(struct keeper *k, struct kfile *f, uint32_t off, uint32_t limit, uint32_t *found)
 {
 	struct record_head h;
 	struct slice raw;
@@ -195,7 +194,7 @@ static enum err
 lost(struct keeper *k, struct kfile *f, uint32_t off, uint32_t limit, uint32_t recipients, struct fold_record *out)
 {
 	uint32_t next = limit;
-	enum err e = resync(k, f, off + RECORD_ALIGN, limit, &next);
+	enum err e = keeper_resync(k, f, off + RECORD_ALIGN, limit, &next);
 
 	if (e != OK && e != ERR_NOTFOUND)
 		return e;
@@ -274,7 +273,7 @@ walk_segment(struct keeper *k, struct kfile *f, uint32_t off, struct walk *w)
 			return e;
 		if (w->torn == 0 && off >= w->mark)
 			w->torn = off;
-		e = resync(k, f, off + RECORD_ALIGN, UINT32_MAX, &off);
+		e = keeper_resync(k, f, off + RECORD_ALIGN, UINT32_MAX, &off);
 		if (e == ERR_NOTFOUND)
 			break;
 		if (e != OK)

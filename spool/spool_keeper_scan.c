@@ -221,6 +221,29 @@ tell_new(struct keeper *k, struct kfile *f)
 	return tell_first(k, f, &file);
 }
 
+/* A journal whose head is damaged is not lost: each record names its segment, and the map knows the writer. One that is
+ * not in the map gets a writer of its own, who is dead. Not while a living one may be writing to it: then it is looked
+ * at by the next keeper. */
+static bool
+guess_head(struct keeper *k, struct kfile *f)
+{
+	const struct keeper_hooks *h = k->conf.hooks;
+	struct index_segment s = { .kind = SEGMENT_JOURNAL, .writer = UINT64_MAX - f->number };
+	uint32_t seg, mark, first;
+	bool known = fold_segment_get(k->fold, f->number, &s);
+
+	for (size_t i = 0; i < k->writers_n; i++)
+		if (h->mark(k->conf.hooks_arg, k->writers[i].writer, &seg, &mark) && seg <= f->number)
+			return false;
+	if (!known && keeper_resync(k, f, SEGMENT_HEAD, UINT32_MAX, &first) != OK)
+		return false;
+	k->window.seg = 0;
+	f->head = (struct segment_head){
+		.number = f->number, .kind = (enum segment_kind)s.kind, .slot = s.slot, .writer = s.writer
+	};
+	return true;
+}
+
 static enum err
 load_head(struct keeper *k, struct kfile *f)
 {
@@ -229,6 +252,12 @@ load_head(struct keeper *k, struct kfile *f)
 
 	if (e == ERR_NOTFOUND || e == ERR_IO)
 		return e;
+	if (e == ERR_DAMAGED && guess_head(k, f)) {
+		log_error("keeper",
+			  "damage: segment %u has no head that can be read; its records are used all the same",
+			  f->number);
+		e = OK;
+	}
 	if (e != OK) {
 		f->bad = true;
 		kfile_close(k, f);

@@ -364,6 +364,56 @@ the_second_death_by_own_fault_quarantines(void **state)
 	kfix_fini(&f);
 }
 
+/* ---- a head that is damaged ---- */
+
+static void
+damage_head(uint32_t seg)
+{
+	char name[SEGMENT_NAME], path[64];
+	int fd;
+
+	segment_name(SEGFILE_SEG, seg, name);
+	snprintf(path, sizeof(path), "journal/%s", name);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	assert_true(fd >= 0);
+	assert_int_equal(pwrite(fd, "x", 1, 16), 1);
+	close(fd);
+}
+
+/* One such segment once kept every queue waiting: its writer was never known to be gone. */
+static void
+a_damaged_head_stops_nobody(void **state)
+{
+	struct kfix f;
+	struct place p;
+	bool gone = false;
+	struct index_txn *t = NULL;
+
+	(void)state;
+	kfix_init(&f);
+	p = put_message(&f, 1, 1);
+	writer_sync(&f, 1);
+	kfix_settle(&f);
+	keeper_close(&f.k);
+	put_message(&f, 1, 2); /* behind what the map knows */
+	writer_die(&f, 1);
+	damage_head(p.seg);
+	kfix_settle(&f);
+	assert_int_equal(map_state(&f, 1), ROW_QUEUED);
+	assert_int_equal(map_state(&f, 2), ROW_QUEUED);
+	assert_int_equal(index_begin(keeper_index(f.k), &t), OK);
+	assert_int_equal(index_writer_gone(t, 1, 0, KEEPER, &gone), OK);
+	index_end(&t);
+	assert_true(gone);
+	assert_int_equal(unlink("index/data.mdb"), 0);
+	assert_int_equal(unlink("index/lock.mdb"), 0);
+	keeper_close(&f.k);
+	kfix_settle(&f); /* nor is it lost with the map */
+	assert_int_equal(map_state(&f, 1), ROW_QUEUED);
+	assert_int_equal(map_state(&f, 2), ROW_QUEUED);
+	kfix_fini(&f);
+}
+
 /* ---- reclaiming ---- */
 
 static void
@@ -886,6 +936,7 @@ main(void)
 		cmocka_unit_test(a_segment_left_behind_is_folded_to_its_end),
 		cmocka_unit_test(a_failed_segment_left_behind_ends_at_its_mark),
 		cmocka_unit_test(the_second_death_by_own_fault_quarantines),
+		cmocka_unit_test(a_damaged_head_stops_nobody),
 		cmocka_unit_test(what_is_over_is_given_back),
 		cmocka_unit_test(a_large_enough_one_becomes_a_spare),
 		cmocka_unit_test(what_a_segment_said_outlives_it),
