@@ -384,10 +384,12 @@ owner_lost(struct owner_msg *msg)
 {
 	struct owner_mem *m = of_msg(msg);
 	struct owner_queue *q = msg->queue;
+	struct want lost = { .what = WANT_LOST, .id = msg->id, .place = msg->place };
 
 	require_that(m->state == MSG_TAKEN, "owner");
 	q->missed = true;
 	msg->role = NULL;
+	owner_want(q->o, &lost);
 	if (m->writing > 0) {
 		mem_unload(q->o, m);
 		m->state = MSG_EDITING;

@@ -190,10 +190,11 @@ TAILQ_HEAD(owner_due, owner_queue);
 RB_HEAD(owner_queues, owner_queue);
 
 struct want {
-	enum { WANT_HINT, WANT_VERB, WANT_DUE, WANT_VERIFY, WANT_ROW, WANT_OPEN } what;
+	enum { WANT_HINT, WANT_VERB, WANT_DUE, WANT_VERIFY, WANT_ROW, WANT_OPEN, WANT_LOST } what;
 	msgid_t id;
 	struct hint hint;
 	struct verb_call *verb;
+	struct place place; /* LOST: where it was not */
 	TAILQ_ENTRY(want) link;
 };
 TAILQ_HEAD(wants, want);
@@ -296,6 +297,7 @@ void owner_edit(struct spool_owner *o, struct owner_queue *q, const struct index
 void owner_verb_row(struct spool_owner *o, struct verb_call *call, const struct index_row *row);
 void owner_due_row(struct spool_owner *o, msgid_t id, const struct index_row *row);
 void owner_open_row(struct spool_owner *o, const struct index_row *row);
+void owner_lost_row(struct spool_owner *o, struct place place, const struct index_row *row);
 void owner_edit_again(struct spool_owner *o, msgid_t id, const struct index_row *row);
 /* Is there a range about it that the map may not show in its row? `edit`: the time of the row's newest edit. */
 bool owner_in_range(const struct spool_owner *o, msgid_t id, usec_t edit, const struct owner_queue *q);

@@ -348,6 +348,10 @@ take_want(struct spool_owner *o, const struct want *w, const struct index_row *r
 		if (row != NULL)
 			owner_open_row(o, row);
 		break;
+	case WANT_LOST:
+		if (row != NULL)
+			owner_lost_row(o, w->place, row);
+		break;
 	}
 }
 

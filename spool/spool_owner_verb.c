@@ -200,6 +200,24 @@ owner_set_aside(struct owner_msg *msg, struct slice reason)
 	owner_edit(q->o, q, NULL, mem_find(q->o, msg->id), EDIT_QUARANTINE, reason, NULL);
 }
 
+/* It was not there, and a map that is younger than that still says it is: what is moved or over is committed before its
+ * file goes, so its bytes are gone. */
+void
+owner_lost_row(struct spool_owner *o, struct place place, const struct index_row *row)
+{
+	uint64_t hash = spool_queue_hash(row->binding, row->domain);
+	struct owner_mem *m = mem_find(o, row->id);
+	char id[ID_TEXT];
+
+	if (row->place.seg != place.seg || row->place.off != place.off || row->state == ROW_WORK || row->aside != 0 ||
+	    !owner_has(o, hash) || (m != NULL && m->state != MSG_LOADED))
+		return;
+	id_text(row->id, id);
+	log_error("owner", "%s is not in segment %u, where the map has it: it is quarantined", id, (unsigned)place.seg);
+	owner_edit(o, queue_get(o, hash, row->binding, row->domain), row, m, EDIT_QUARANTINE,
+		   SLICE("is not where the map has it"), NULL);
+}
+
 /* The checkpoint has passed the edit, and there is damage in its segment: does the row show it? */
 void
 owner_edit_again(struct spool_owner *o, msgid_t id, const struct index_row *row)

@@ -459,6 +459,37 @@ lost_hint_is_found_in_the_map(void **state)
 	assert_int_equal(f->w[0].taken[0]->id, id);
 }
 
+static msgid_t lost;
+
+static bool
+not_in_the_map(struct ofix *f)
+{
+	return state_of(f, lost) == ROW_STATES;
+}
+
+static bool
+not_quarantined(struct ofix *f)
+{
+	return state_of(f, lost) != ROW_QUARANTINED;
+}
+
+/* A cut segment once left its mail queued for ever, due and never tried. */
+static void
+what_is_not_where_the_map_has_it_is_quarantined(void **state)
+{
+	struct ofix *f = *state;
+	struct life_of *w = &f->w[0];
+
+	put_mail(w, &lost, true);
+	spin_while(f, nothing_taken);
+	spin_while(f, not_in_the_map);
+	owner_lost(w->taken[0]);
+	w->n = 0;
+	spin_while(f, not_quarantined);
+	spin_on(f);
+	assert_int_equal(w->n, 0);
+}
+
 /* After the outcome is in the map, and before: no second time. */
 static void
 old_hint_does_nothing(void **state)
@@ -824,6 +855,7 @@ main(void)
 	static const struct CMUnitTest tests[] = {
 		TEST(told_delivered_forgotten),
 		TEST(lost_hint_is_found_in_the_map),
+		TEST(what_is_not_where_the_map_has_it_is_quarantined),
 		TEST(old_hint_does_nothing),
 		TEST(deferred_comes_again),
 		TEST(released_stays_ours),
