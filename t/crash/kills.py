@@ -87,7 +87,7 @@ class Killing:
         w = self.w
         if name in ONLY_AT_REBUILD:
             w.mta.kill_all()
-            w.start(drop_index=True)
+            w.start(drop_index=True, wait=False)            # the end may come before the banner
         elif name in ONLY_AFTER_DEATH:
             w.kill("worker")
         elif name.startswith(ONLY_WITH_CHANGE):

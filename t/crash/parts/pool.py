@@ -29,6 +29,7 @@ def run(name, seed, work, tasks, jobs):
                     c, f = collections.Counter(), ["%s: %r" % (type(e).__name__, e)]
                 counts += c
                 failures += f
+                print("%6d of them after %d s" % (counts["harms"], time.monotonic() - start), flush=True)
     for key in sorted(k for k in counts if k != "harms"):
         print("  %-44s %6d" % (key, counts[key]))
     for f in failures[:20]:

@@ -76,14 +76,14 @@ class World:
     def down(self):
         return self.mta.proc.poll() is not None
 
-    def start(self, workers=None, drop_index=False):
+    def start(self, workers=None, drop_index=False, wait=True):
         """After the end of everything: perhaps with more or fewer workers, perhaps without the map."""
         wait_until(lambda: self.mta.proc.poll() is not None, 30, what="the master's end")
         if workers:
             self.mta.rewrite(extra="workers = %d\n%s" % (workers, EXTRA))
         if drop_index:
             shutil.rmtree(self.mta.spool / "index", ignore_errors=True)
-        self.mta.start()
+        self.mta.start(wait)
 
     def round(self, what):
         """The load pauses, the mail comes to rest, the account is asked for."""
