@@ -244,6 +244,20 @@ guess_head(struct keeper *k, struct kfile *f)
 	return true;
 }
 
+/* A head has a checksum, a row of the map has none. A writer that never was is never gone, and all who come after him
+ * would wait for that. */
+static void
+check_row(struct keeper *k, const struct kfile *f)
+{
+	struct index_segment s;
+
+	if (!fold_segment_get(k->fold, f->number, &s) || (s.writer == f->head.writer && s.kind == f->head.kind))
+		return;
+	log_error("keeper", "damage: the index has another writer of segment %u than its head: it is built anew",
+		  f->number);
+	k->broken = true;
+}
+
 static enum err
 load_head(struct keeper *k, struct kfile *f)
 {
@@ -265,6 +279,7 @@ load_head(struct keeper *k, struct kfile *f)
 			  err_text(e));
 		return OK;
 	}
+	check_row(k, f);
 	f->sealed = f->head.seal.sealed;
 	return OK;
 }

@@ -176,6 +176,7 @@ owner_edit(struct spool_owner *o, struct owner_queue *q, const struct index_row 
 {
 	struct spool_edit edit = { .action = (uint8_t)action, .reason = reason };
 
+	require_that(m != NULL || row != NULL, "owner");
 	if (m == NULL) {
 		m = mem_new(o, q, row->id, row->place, row->item);
 		m->msg.priority = row->priority;
@@ -196,8 +197,10 @@ void
 owner_set_aside(struct owner_msg *msg, struct slice reason)
 {
 	struct owner_queue *q = msg->queue;
+	struct owner_mem *m = mem_find(q->o, msg->id);
 
-	owner_edit(q->o, q, NULL, mem_find(q->o, msg->id), EDIT_QUARANTINE, reason, NULL);
+	require_that(m != NULL && m->state == MSG_TAKEN, "owner");
+	owner_edit(q->o, q, NULL, m, EDIT_QUARANTINE, reason, NULL);
 }
 
 /* It was not there, and a map that is younger than that still says it is: what is moved or over is committed before its

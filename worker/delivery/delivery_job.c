@@ -117,18 +117,20 @@ on_trouble(struct job *j, enum err why)
 {
 	char id[ID_TEXT];
 	struct owner_msg *m = j->m;
+	struct owner_queue *oq = j->q->oq;
 
 	id_text(m->id, id);
 	if (why == ERR_NOTFOUND) {
 		job_free(j);
 		owner_lost(m);
-		return;
+	} else {
+		if (is_damage(why))
+			set_aside(j, "has a damaged record");
+		else
+			log_error("delivery", "%s cannot be read: %s", id, err_text(why));
+		job_release(j, clock_real() + (usec_t)TROUBLE_AGAIN * USEC_PER_SEC);
 	}
-	if (is_damage(why))
-		set_aside(j, "has a damaged record");
-	else
-		log_error("delivery", "%s cannot be read: %s", id, err_text(why));
-	job_release(j, clock_real() + (usec_t)TROUBLE_AGAIN * USEC_PER_SEC);
+	owner_kick(oq); /* no connection ends with it: nobody else would ask for the next one */
 }
 
 static void
