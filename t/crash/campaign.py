@@ -8,7 +8,7 @@ import sys
 
 from parts import pool
 
-PARTS = ("kills", "faults", "powercut")
+PARTS = ("kills", "faults", "powercut", "damage")
 
 
 def main():

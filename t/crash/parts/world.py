@@ -12,7 +12,7 @@ from .account import HANG, Account, ask
 from .board import Board
 from .mail import Load, Peer
 
-EXTRA = "retry_interval = 1\nsegment_size = 1048576\nspool_free_min = 0"
+EXTRA = "retry_interval = 1\nmax_retry_interval = 2\nsegment_size = 1048576\nspool_free_min = 0"
 
 
 class World:
@@ -26,11 +26,17 @@ class World:
         self.mta.start()
         self.load = Load(self.mta.port, clients)
         self.account = Account(self.mta, self.peer, self.load.acked, self.load.sent)
-        self.most_twice = 0
+        self.kept = set()
 
     def fail(self, what):
         self.failures.append(what)
         print("FAILED: " + what, flush=True)
+        if "KEEP" not in self.kept and os.environ.get("IMPETUS_CRASH_KEEP"):
+            self.kept.add("KEEP")
+            to = pathlib.Path(os.environ["IMPETUS_CRASH_KEEP"]) / ("failed-" + self.folder.name)
+            shutil.copytree(self.mta.logs, to, dirs_exist_ok=True)
+            (to / "console").write_text("".join(self.mta.ctl(*words, check=False) for words in (
+                ("summary",), ("mailq",), ("indoubt", "list"), ("domain", "back.example.com"))))
 
     # ---- harm
 
