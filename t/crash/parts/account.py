@@ -2,6 +2,7 @@
 and nothing twice but what `indoubt list` names."""
 import json
 import os
+import subprocess
 import time
 
 from lib.smtp import ID
@@ -13,7 +14,7 @@ LEGAL = {"active", "delayed", "in_work", "in_doubt"}
 ILLEGAL = ("held", "quarantined")
 # `message details` of one that is queued.
 LEGAL_STATES = {"queued", "in work", "in doubt"}
-HANG = int(os.environ.get("IMPETUS_CRASH_HANG", 90))
+HANG = int(os.environ.get("IMPETUS_CRASH_HANG", 240))
 
 
 def ask(mta, *words, limit=HANG):
@@ -22,7 +23,7 @@ def ask(mta, *words, limit=HANG):
     while True:
         try:
             return mta.json(*words)
-        except (AssertionError, ValueError, json.JSONDecodeError) as e:
+        except (AssertionError, ValueError, subprocess.TimeoutExpired) as e:
             if time.monotonic() > end:
                 raise AssertionError("%s is not answered: %s" % (" ".join(words), e)) from e
             time.sleep(0.03)

@@ -53,7 +53,10 @@ class World:
             pids = self.pids(role)
             if not pids:
                 return False
-            os.kill(self.rng.choice(pids), signal.SIGKILL)
+            try:
+                os.kill(self.rng.choice(pids), signal.SIGKILL)
+            except ProcessLookupError:                      # it went by itself just now
+                return False
         return True
 
     def kill_master(self):
@@ -138,5 +141,6 @@ class World:
             self.mta.kill_all()
         self.peer.close()
         if os.environ.get("IMPETUS_CRASH_KEEP"):
-            shutil.copytree(self.folder, pathlib.Path(os.environ["IMPETUS_CRASH_KEEP"]) / self.folder.name, dirs_exist_ok=True)
+            shutil.copytree(self.folder, pathlib.Path(os.environ["IMPETUS_CRASH_KEEP"]) / self.folder.name, dirs_exist_ok=True,
+                            ignore=shutil.ignore_patterns("control"))
         shutil.rmtree(self.folder, ignore_errors=True)
