@@ -28,7 +28,7 @@ struct fake_msg {
 	uint32_t body_crc;
 	bool cold, taken, gate_closed, written;
 	/* what became of it */
-	unsigned attempts, outcomes, dones, releases, lost;
+	unsigned attempts, outcomes, dones, releases, lost, aside;
 	bool attempt_synced, attempt_patient, outcome_patient;
 	enum outcome_kind kind;
 	uint8_t stage;
@@ -478,6 +478,13 @@ owner_lost(struct owner_msg *m)
 
 	f->lost = 1;
 	f->dones++;
+}
+
+void
+owner_set_aside(struct owner_msg *m, struct slice reason)
+{
+	(void)reason;
+	fake_find(fake_spool, m->id)->aside++;
 }
 
 struct slice

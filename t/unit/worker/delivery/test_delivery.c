@@ -747,6 +747,7 @@ a_body_in_a_file_is_streamed(void **state)
 		if (how == 2) { /* damaged on disk: never sent whole */
 			assert_int_equal(w.far.messages, 0);
 			assert_int_equal(m->kind, OUTCOME_DEFERRED);
+			assert_true(m->aside > 0);
 		} else {
 			assert_int_equal(m->kind, OUTCOME_DELIVERED);
 			for (size_t i = 2; i < n; i++)
