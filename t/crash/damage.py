@@ -226,8 +226,10 @@ def main():
     p.add_argument("--seed", type=int)
     p.add_argument("--jobs", type=int, default=pool.default_jobs())
     a = p.parse_args()
-    seed, n = pool.seed_of(a.seed), a.harms or (len(KINDS) if a.short else 340)
-    kinds = [k for k in KINDS if k.startswith(a.kind or "")]
+    seed, n = pool.seed_of(a.seed), a.harms or (26 if a.short else 340)
+    # Pages of the map have no checksum: what a damaged one costs is found by the long form, not asserted by the short one.
+    known = tuple(k for k in KINDS if not k.startswith(("index page", "index cut"))) if a.short else KINDS
+    kinds = [k for k in known if k.startswith(a.kind or "")]
     print("seed %d, %d harms of %d kinds" % (seed, n, len(kinds)), flush=True)
     sys.exit(pool.run("damage", seed, work, pool.shared([kinds[i % len(kinds)] for i in range(n)], PER_SPOOL, seed), a.jobs))
 
