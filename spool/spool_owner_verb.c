@@ -199,7 +199,7 @@ owner_set_aside(struct owner_msg *msg, struct slice reason)
 	struct owner_queue *q = msg->queue;
 	struct owner_mem *m = mem_find(q->o, msg->id);
 
-	require_that(m != NULL && m->state == MSG_TAKEN, "owner");
+	require_that(m != NULL, "owner");
 	owner_edit(q->o, q, NULL, m, EDIT_QUARANTINE, reason, NULL);
 }
 
