@@ -25,6 +25,8 @@
 	X(CONTENT_BYTES, GAUGE, "content_bytes")       /* messages in memory, not yet on disk */                \
 	X(LUA_BYTES, GAUGE, "lua_bytes")               /* memory of the Lua state */                            \
 	X(POLICY_WAITING, GAUGE, "policy_waiting")     /* phases that wait for something */                     \
+	X(LOOP_LOAD, GAUGE, "loop_load")               /* of a core, in thousandths */                          \
+	X(MESSAGES_LENT, GAUGE, "messages_lent")       /* with another worker just now */                       \
 	X(CONNECTIONS_IN, COUNTER, "connections_in")   /* accepted */                                           \
 	X(CONNECTIONS_REFUSED, COUNTER, "connections_refused")   /* 421 at the banner, or closed */             \
 	X(TRANSACTIONS_IN, COUNTER, "transactions_in")           /* answered 250 after DATA */                  \
@@ -47,6 +49,8 @@
 	X(JOURNAL_BYTES, COUNTER, "journal_bytes")                                                              \
 	X(JOURNAL_SYNCS, COUNTER, "journal_syncs")                                                              \
 	X(JOURNAL_SYNC_FAILURES, COUNTER, "journal_sync_failures")                                              \
+	X(LENT, COUNTER, "lent")         /* messages to another worker */                                       \
+	X(BORROWED, COUNTER, "borrowed") /* and taken by that one */                                            \
 	X(HINTS_SENT, COUNTER, "hints_sent")                                                                    \
 	X(HINTS_LOST, COUNTER, "hints_lost")         /* the inbox was full: found in the map */                 \
 	X(COLD_READS, COUNTER, "cold_reads")         /* bodies that were not in memory */                       \

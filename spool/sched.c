@@ -262,9 +262,16 @@ sched_take_away(struct sched_queue *q, struct sched_msg *m)
 }
 
 struct sched_msg *
+sched_first(const struct sched_queue *q)
+{
+	/* The tree's searches take no const; nothing is changed. */
+	return q->suspended ? NULL : RB_MIN(sched_msgs, (struct sched_msgs *)(uintptr_t)&q->ready);
+}
+
+struct sched_msg *
 sched_take(struct sched *s, struct sched_queue *q)
 {
-	struct sched_msg *m = q->suspended ? NULL : RB_MIN(sched_msgs, &q->ready);
+	struct sched_msg *m = sched_first(q);
 
 	if (m == NULL)
 		return NULL;

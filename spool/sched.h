@@ -98,6 +98,8 @@ void sched_queue_fini(struct sched *s, struct sched_queue *q);
 void sched_add(struct sched *s, struct sched_queue *q, struct sched_msg *m, usec_t now_real);
 /* Out of the schedule, wherever it is. */
 void sched_remove(struct sched *s, struct sched_msg *m);
+/* The one that would be taken next; NULL: none, or the queue is suspended. */
+struct sched_msg *sched_first(const struct sched_queue *q);
 /* The first ready one, now taken. NULL: none, or the queue is suspended. */
 struct sched_msg *sched_take(struct sched *s, struct sched_queue *q);
 /* Taken, of one that is nowhere: for errands. */

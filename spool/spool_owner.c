@@ -10,6 +10,8 @@
 
 enum { QUEUE_IDLE_S = 60, SHOWN_A_TURN = 64, SWEEP_S = 5 };
 
+static const usec_t HANDS_FOR = 30 * USEC_PER_SEC; /* who borrowed counts so long: connections come and go slowly */
+
 static int
 order(uint64_t a, uint64_t b)
 {
@@ -42,12 +44,6 @@ static struct owner_mem *
 of_msg(struct owner_msg *m)
 {
 	return (struct owner_mem *)((char *)m - offsetof(struct owner_mem, msg));
-}
-
-static struct owner_mem *
-of_sched(struct sched_msg *m)
-{
-	return (struct owner_mem *)((char *)m - offsetof(struct owner_mem, sched));
 }
 
 static struct owner_queue *
@@ -117,6 +113,8 @@ queue_suspend(struct owner_queue *q)
 						o->ops.suspended(o->ops_arg, q));
 	}
 	sched_suspend(&o->sched, &q->sched, is);
+	if (is && q->binding != NULL && owner_queue_borrowed(q))
+		borrow_give_up(q);
 }
 
 struct owner_queue *
@@ -149,6 +147,8 @@ queue_free(struct spool_owner *o, struct owner_queue *q)
 {
 	RB_REMOVE(owner_queues, &o->queues, q);
 	queue_due(q, false);
+	if (o->hot == q)
+		o->hot = NULL;
 	o->n_queues--;
 	sched_queue_fini(&o->sched, &q->sched);
 	free(q->binding);
@@ -213,8 +213,8 @@ mem_new(struct spool_owner *o, struct owner_queue *q, msgid_t id, struct place p
 	return m;
 }
 
-static void
-no_longer_past(struct spool_owner *o, struct owner_mem *m)
+void
+mem_no_longer_past(struct spool_owner *o, struct owner_mem *m)
 {
 	if (m->seg == NULL)
 		return;
@@ -250,7 +250,8 @@ void
 mem_forget(struct spool_owner *o, struct owner_mem *m)
 {
 	mem_unload(o, m);
-	no_longer_past(o, m);
+	mem_no_longer_past(o, m);
+	loan_end(o, m);
 	m->msg.queue->mems--;
 	if (m->errand)
 		m->msg.queue->errands--;
@@ -263,7 +264,7 @@ mem_forget(struct spool_owner *o, struct owner_mem *m)
 void
 mem_past(struct spool_owner *o, struct owner_mem *m, struct place fact)
 {
-	no_longer_past(o, m);
+	mem_no_longer_past(o, m);
 	m->state = MSG_PAST;
 	m->fact = fact;
 	m->fact_at = clock_mono();
@@ -296,9 +297,9 @@ owner_take(struct owner_queue *q, size_t max, struct owner_msg **out)
 	size_t n = 0;
 
 	while (n < max && !o->draining && (s = sched_take(&o->sched, &q->sched)) != NULL) {
-		struct owner_mem *m = of_sched(s);
+		struct owner_mem *m = mem_of_sched(s);
 
-		no_longer_past(o, m); /* what is in hand is remembered anyway */
+		mem_no_longer_past(o, m); /* what is in hand is remembered anyway */
 		m->state = MSG_TAKEN;
 		m->msg.role = NULL;
 		o->n_loaded--;
@@ -318,7 +319,22 @@ owner_may_write(struct owner_msg *msg)
 	if (m->revoked || msg->queue->o->draining)
 		return false;
 	m->state = MSG_OPEN;
+	m->said = false;
+	msg->queue->o->unsaid++;
+	if (m->loan != NULL)
+		m->loan->with->unsaid++;
 	return true;
+}
+
+void
+mem_said(struct spool_owner *o, struct owner_mem *m)
+{
+	if (m->said)
+		return;
+	m->said = true;
+	o->unsaid--;
+	if (m->loan != NULL)
+		m->loan->with->unsaid--;
 }
 
 void
@@ -326,6 +342,7 @@ owner_attempted(struct owner_msg *msg, struct place place)
 {
 	(void)place;
 	require_that(of_msg(msg)->state == MSG_OPEN, "owner");
+	mem_said(msg->queue->o, of_msg(msg));
 }
 
 void
@@ -335,11 +352,24 @@ owner_done(struct owner_msg *msg, enum outcome_kind kind, usec_t next_due, struc
 	struct spool_owner *o = msg->queue->o;
 
 	require_that(m->state == MSG_OPEN, "owner");
+	mem_said(o, m);
 	mem_unload(o, m);
-	if (!m->done_errand)
-		msg->tries++;
-	msg->doubtful = false;
 	msg->role = NULL;
+	if (m->loan != NULL)
+		borrow_done(o, m, kind, next_due, place);
+	else
+		mem_done(o, m, kind, next_due, place);
+}
+
+/* An edit that was written meanwhile may stand in another journal than the outcome: both have to be known. */
+void
+mem_done(struct spool_owner *o, struct owner_mem *m, enum outcome_kind kind, usec_t next_due, struct place place)
+{
+	if (!m->done_errand)
+		m->msg.tries++;
+	m->msg.doubtful = false;
+	if (m->edit != 0 && m->writing == 0)
+		m->second = m->fact;
 	mem_past(o, m, place);
 	if (m->writing > 0)
 		m->state = MSG_EDITING; /* its edit comes behind */
@@ -359,7 +389,9 @@ owner_release(struct owner_msg *msg, usec_t not_before)
 
 	require_that(m->state == MSG_TAKEN, "owner");
 	msg->role = NULL;
-	if (m->writing > 0) {
+	if (m->loan != NULL) {
+		borrow_back(o, m, not_before, q->sched.wait_until != 0);
+	} else if (m->writing > 0) {
 		mem_unload(o, m);
 		m->state = MSG_EDITING;
 	} else if (m->revoked && m->fact.seg != 0) {
@@ -389,6 +421,10 @@ owner_lost(struct owner_msg *msg)
 	require_that(m->state == MSG_TAKEN, "owner");
 	q->missed = true;
 	msg->role = NULL;
+	if (m->loan != NULL) {
+		borrow_lost(q->o, m);
+		return;
+	}
 	owner_want(q->o, &lost);
 	if (m->writing > 0) {
 		mem_unload(q->o, m);
@@ -422,6 +458,25 @@ size_t
 owner_queue_ready(const struct owner_queue *q)
 {
 	return q->sched.suspended || q->o->draining ? 0 : q->sched.n_ready;
+}
+
+bool
+owner_queue_borrowed(const struct owner_queue *q)
+{
+	return !q->o->assigned[q->hash % PARTITIONS];
+}
+
+unsigned
+owner_queue_hands(const struct owner_queue *q)
+{
+	const struct partner *p;
+	unsigned n = 1;
+
+	if (q->lent == 0 && (q->lent_at == 0 || q->o->turn_at - q->lent_at >= HANDS_FOR))
+		return 1;
+	TAILQ_FOREACH (p, &q->o->partners, link)
+		n += p->n_lent > 0 || (p->lent_at != 0 && q->o->turn_at - p->lent_at < HANDS_FOR);
+	return n;
 }
 
 size_t
@@ -458,6 +513,8 @@ void
 owner_wait(struct owner_queue *q, usec_t until_mono)
 {
 	sched_wait(&q->o->sched, &q->sched, until_mono);
+	if (until_mono != 0 && owner_queue_borrowed(q))
+		borrow_give_up(q);
 }
 
 void
@@ -503,9 +560,12 @@ show_queues(struct spool_owner *o)
 
 	if (!o->serving || o->draining)
 		return;
-	for (int i = 0; i < SHOWN_A_TURN && (s = sched_show(&o->sched)) != NULL; i++)
+	for (int i = 0; i < SHOWN_A_TURN && (s = sched_show(&o->sched)) != NULL; i++) {
 		if (o->ops.queue_ready(o->ops_arg, queue_of_sched(s)) == OWNER_FULL)
 			sched_full(&o->sched, s);
+		if (s->n_ready >= o->lend.ready && !owner_queue_borrowed(queue_of_sched(s)))
+			o->hot = queue_of_sched(s);
+	}
 }
 
 static void
@@ -539,9 +599,12 @@ owner_run(struct spool_owner *o)
 {
 	usec_t now = clock_mono();
 
+	o->turn_at = now;
 	read_table(o);
 	sched_turn(&o->sched, clock_real(), now);
 	show_queues(o);
+	owner_lend(o, now);
+	owner_hand(o, now);
 	owner_look_around(o, now);
 	sweep_queues(o, now);
 	ring_bells(o);
@@ -576,6 +639,8 @@ owner_new(const struct owner_env *env)
 	TAILQ_INIT(&o->ranges);
 	STAILQ_INIT(&o->map_ranges);
 	TAILQ_INIT(&o->suspensions);
+	TAILQ_INIT(&o->partners);
+	o->lend = (struct lend_policy){ .busy = 500, .gap = 100, .ready = 100, .keep = 50, .most = 64 };
 	o->born = clock_mono();
 	o->next_wake = INT64_MAX;
 	o->news = true;
@@ -600,6 +665,7 @@ owner_free(struct spool_owner **op)
 	struct owner_mem *m;
 	struct owner_queue *q;
 	struct suspension *s;
+	struct partner *p;
 	struct want *w;
 
 	if (o == NULL)
@@ -608,6 +674,10 @@ owner_free(struct spool_owner **op)
 		mem_forget(o, m);
 	while ((q = RB_MIN(owner_queues, &o->queues)) != NULL)
 		queue_free(o, q);
+	while ((p = TAILQ_FIRST(&o->partners)) != NULL) {
+		TAILQ_REMOVE(&o->partners, p, link);
+		free(p);
+	}
 	free_segs(o);
 	while ((w = TAILQ_FIRST(&o->wants)) != NULL) {
 		TAILQ_REMOVE(&o->wants, w, link);
@@ -671,7 +741,8 @@ owner_counts(const struct spool_owner *o, struct owner_counts *out)
 				      .queues = (uint32_t)o->n_queues,
 				      .loaded = (uint32_t)o->n_loaded,
 				      .taken = (uint32_t)o->n_taken,
-				      .remembered = (uint32_t)o->n_past };
+				      .remembered = (uint32_t)o->n_past,
+				      .lent = (uint32_t)o->n_lent };
 }
 
 void
@@ -682,57 +753,4 @@ owner_each_queue(struct spool_owner *o, void (*fn)(void *arg, struct owner_queue
 	RB_FOREACH (q, owner_queues, &o->queues)
 		if (q->binding != NULL)
 			fn(arg, q);
-}
-
-/* ---- handing on */
-
-static void
-on_handed(void *arg, enum err e, struct place place)
-{
-	struct spool_owner *o = arg;
-
-	(void)place;
-	if (e != OK)
-		log_error("owner",
-			  "the handover record is not on disk (%s): the next owner waits for this process's end",
-			  err_text(e));
-	if (o->drained != NULL)
-		o->drained(o->drained_arg);
-}
-
-/* The messages that delivery has begun; everything else is forgotten, or its gate is closed. */
-static uint32_t
-let_go(struct spool_owner *o, msgid_t *ids)
-{
-	struct owner_mem *m, *next;
-	uint32_t n = 0;
-
-	for (m = RB_MIN(owner_mems, &o->mems); m != NULL; m = next) {
-		next = RB_NEXT(owner_mems, &o->mems, m);
-		m->revoked = true;
-		if (m->state == MSG_OPEN)
-			ids[n++] = m->msg.id;
-		else if (m->state == MSG_LOADED)
-			mem_forget(o, m);
-		else if (m->state == MSG_PAST)
-			mem_unload(o, m);
-	}
-	return n;
-}
-
-void
-owner_drain(struct spool_owner *o, void (*done)(void *arg), void *arg)
-{
-	msgid_t *ids = mem_array(NULL, o->n_taken + 1, sizeof *ids);
-	struct owner_fact f = { .kind = FACT_HANDOVER, .ids = ids };
-	enum err e;
-
-	o->draining = true;
-	o->drained = done;
-	o->drained_arg = arg;
-	f.count = let_go(o, ids);
-	e = o->world->write(&o->env, &f, on_handed, o);
-	free(ids);
-	if (e != OK)
-		on_handed(o, e, (struct place){ 0, 0 });
 }

@@ -15,6 +15,13 @@
  * console verb that got there first it is closed. Who passed it must write an outcome of that number, deferred if
  * need be, or die: a partition's next owner waits for it.
  *
+ * Lending. A busy owner gives messages of a long queue to another worker of its generation that has time; there they
+ * stand in a queue of the same name, and delivery sees no difference but owner_queue_borrowed(). The borrower passes
+ * the gate and writes attempt and outcome itself, then tells the lender; what it cannot begin soon it gives back. A
+ * message lent is remembered until the borrower has said what became of it, or the map knows: no time-out takes it back.
+ * Order: who lends lends what it would take next, so within a queue and priority a message is begun at most as many
+ * places out of turn as are on loan; a later try is always the owner's to order.
+ *
  * Try numbers: the attempt and the outcome written for a taken message carry n = msg->tries + 1.
  *
  * Callbacks run from owner_run(), from owner_on_doorbell() or from a completion on the loop, never from within a call
@@ -88,6 +95,9 @@ struct owner_ops {
 	enum owner_in_doubt (*in_doubt)(void *arg, struct owner_queue *q);
 	/* suspend_delivery of the configuration for this queue; asked when a queue appears and at owner_reconf(). */
 	bool (*suspended)(void *arg, struct owner_queue *q);
+	/* Whether connections of another worker would help: the queue's hosts answer, and its limits leave room for two.
+	 * Optional: without it nothing is lent. */
+	bool (*may_lend)(void *arg, struct owner_queue *q);
 };
 
 /* Delivery's end: before this, nothing is shown. Copies ops; NULL ops stops showing (drain). */
@@ -97,7 +107,8 @@ void owner_set_ops(struct spool_owner *o, const struct owner_ops *ops, void *arg
 size_t owner_take(struct owner_queue *q, size_t max, struct owner_msg **out);
 /* The gate (above). False: the message is no longer ours to try; call owner_release(). True may be asked again. */
 bool owner_may_write(struct owner_msg *m);
-/* The attempt record is on its way at `place`; known when the proof comes. Optional news. */
+/* The attempt record is synced at `place`. A handover record waits for this, or for owner_done, of all that passed the
+ * gate before it: so the map has their attempts when it has the record. */
 void owner_attempted(struct owner_msg *m, struct place place);
 /* The outcome is synced at `place`: `next_due` (real time) counts for deferred only. Frees the handle. */
 void owner_done(struct owner_msg *m, enum outcome_kind kind, usec_t next_due, struct place place);
@@ -119,6 +130,12 @@ struct slice owner_queue_domain(const struct owner_queue *q);
 uint64_t owner_queue_hash(const struct owner_queue *q);
 /* Messages that could be taken now; loaded ones only, so 0 means none and 500 means 500 or more. */
 size_t owner_queue_ready(const struct owner_queue *q);
+/* It is another owner's, and what is in it borrowed: mail that finds no connection is to be released, not failed. To
+ * wait, or to be suspended, gives back what was not taken. */
+bool owner_queue_borrowed(const struct owner_queue *q);
+/* Workers that work on this queue, by what this one knows: 1, and those to whom it lends or did just now. Its connections
+ * are shared between them; what there may be in all is for the limits to say. */
+unsigned owner_queue_hands(const struct owner_queue *q);
 /* Messages taken. */
 size_t owner_queue_taken(const struct owner_queue *q);
 /* Delivery's own pointer (MX state, connections, backoff). */
@@ -162,6 +179,9 @@ usec_t owner_next(struct spool_owner *o);
 /* The bell rang: takes the hints, and looks whether the keeper has committed. */
 void owner_on_doorbell(struct spool_owner *o);
 
+/* A process has ended: what it lent or borrowed is looked after. Found out within a second without this call. */
+void owner_on_life(struct spool_owner *o);
+
 /* A message is on disk, by this process's hand: its owner is told, who may be we ourselves. Copies. The bell of others
  * rings at the next owner_run. */
 struct owner_news {
@@ -202,8 +222,9 @@ void owner_suspend(struct spool_owner *o, struct slice binding, enum state_suspe
 /* A new configuration: asks ops->suspended again for every queue. */
 void owner_reconf(struct spool_owner *o);
 
-/* Hands all partitions on: nothing is given to delivery any more, the gate closes for what is not begun, and a handover
- * record names what is in work; done is called when it is synced. Errands and owner_done go on. Once. */
+/* Hands all partitions on: nothing is given to delivery any more, the gate closes for what is not begun, own or
+ * borrowed, and a handover record names what is in work; done is called when it is synced. Errands and owner_done go on.
+ * Once. */
 void owner_drain(struct spool_owner *o, void (*done)(void *arg), void *arg);
 
 struct owner_counts {
@@ -213,6 +234,7 @@ struct owner_counts {
 	uint32_t loaded;     /* messages that wait in the schedule */
 	uint32_t taken;      /* by delivery */
 	uint32_t remembered; /* written about, and not in the map yet */
+	uint32_t lent;       /* to other workers */
 };
 void owner_counts(const struct spool_owner *o, struct owner_counts *out);
 /* Each queue in memory: for the console. */

@@ -6,7 +6,7 @@
 
 #include "shm/base/mem.h"
 
-enum { HINTS_A_TURN = 4096, HINT_MESSAGE = 1 };
+enum { HINTS_A_TURN = 4096 };
 
 /* ---- to whom they belong */
 
@@ -32,16 +32,45 @@ owner_tell(struct spool_owner *o, const struct owner_news *n)
 		o->bells |= UINT64_C(1) << slot;
 }
 
+/* Of a loan only what is meant for this life, not for a former tenant of the slot. */
+static void
+take_hint(struct spool_owner *o, const struct hint *h, int from)
+{
+	if (h->kind != HINT_MESSAGE && h->arg[0] != o->env.writer)
+		return;
+	switch (h->kind) {
+	case HINT_MESSAGE:
+		if (h->seg != 0)
+			owner_take_hint(o, h, slice_of(NULL, 0), slice_of(NULL, 0));
+		break;
+	case HINT_LOAN:
+	case HINT_RECALL:
+	case HINT_ASK:
+		borrow_hint(o, h, from);
+		break;
+	case HINT_DONE:
+	case HINT_BACK:
+	case HINT_UNKNOWN:
+		loan_answered(o, h);
+		break;
+	case HINT_SAY:
+		hand_again(o, h->arg[1]);
+		break;
+	default:
+		break;
+	}
+}
+
 void
 owner_on_doorbell(struct spool_owner *o)
 {
 	struct hint h;
+	int from;
 
 	doorbell_answer(o->env.area, o->env.slot);
 	o->news = true;
-	for (int i = 0; i < HINTS_A_TURN && inbox_take(o->env.area, o->env.slot, &h, NULL); i++)
-		if (h.kind == HINT_MESSAGE && h.seg != 0)
-			owner_take_hint(o, &h, slice_of(NULL, 0), slice_of(NULL, 0));
+	for (int i = 0; i < HINTS_A_TURN && inbox_take(o->env.area, o->env.slot, &h, &from); i++)
+		take_hint(o, &h, from);
 }
 
 /* ---- whose queue it is */
@@ -71,14 +100,16 @@ on_peeked(void *arg, enum err e, struct slice binding, struct slice domain)
 	/* The messages will be found in the map, with the queue's name. */
 	for (m = mems_next(p.o, NULL); m != NULL; m = next) {
 		next = mems_next(p.o, m);
-		if (m->msg.queue == q && m->state == MSG_LOADED)
+		if (m->msg.queue == q && m->state == MSG_LOADED && m->loan != NULL)
+			borrow_lost(p.o, m);
+		else if (m->msg.queue == q && m->state == MSG_LOADED)
 			mem_forget(p.o, m);
 	}
 	q->missed = true;
 }
 
-static void
-peek(struct spool_owner *o, struct owner_queue *q, const struct hint *h)
+void
+owner_peek(struct spool_owner *o, struct owner_queue *q, const struct hint *h)
 {
 	struct peek *p;
 
@@ -113,7 +144,7 @@ believe(struct spool_owner *o, const struct hint *h, struct slice binding, struc
 	m = mem_new(o, q, h->id, (struct place){ h->seg, h->off }, h->item);
 	m->msg.priority = h->priority;
 	mem_load(o, m, m->msg.received_at);
-	peek(o, q, h);
+	owner_peek(o, q, h);
 }
 
 /* Beyond the checkpoint it is new. Below, or where nothing was read yet, the row decides. */

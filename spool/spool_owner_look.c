@@ -114,33 +114,67 @@ want_wakes(struct spool_owner *o, struct owner_look *l, usec_t now)
 static void
 want_one_before(struct owner_look *l, const struct look_before *b)
 {
-	if (l->n_before < OWNER_BEFORE)
-		l->before[l->n_before++] = *b;
+	if (l->n_before == l->cap_before) {
+		l->cap_before = l->cap_before == 0 ? 16 : l->cap_before * 2;
+		l->before = mem_array(l->before, l->cap_before, sizeof *l->before);
+	}
+	l->before[l->n_before++] = *b;
+}
+
+/* One that has ended may have lent to every worker of its generation that lived then: what those have not begun by
+ * their record about it, they never will. Those of older generations say so in their own records. */
+static void
+want_borrowers(struct spool_owner *o, struct owner_look *l, const struct life *dead, const struct slot_who *who)
+{
+	if (dead->generation != o->env.generation)
+		return;
+	for (int i = 0; i < SLOTS_MAX; i++)
+		if (who[i].writer != 0 && who[i].generation == dead->generation && who[i].born <= dead->ended_mono)
+			want_one_before(l, &(struct look_before){ .writer = dead->writer,
+								  .since = dead->ended_mono,
+								  .by = who[i].writer,
+								  .slot = i });
+}
+
+/* The workers that live, but us; writer 0 where there is none. Who need not be waited for as an owner is known. */
+static void
+want_living(struct spool_owner *o, struct owner_look *l, struct slot_who who[SLOTS_MAX])
+{
+	for (int i = 0; i < SLOTS_MAX; i++) {
+		struct slot_who *w = &who[i];
+
+		if (!slot_who(shm_slot(o->env.area, i), w) || w->writer == o->env.writer) {
+			w->writer = 0;
+			continue;
+		}
+		if (w->role == ROLE_WORKER && w->generation < o->env.generation)
+			want_one_before(l, &(struct look_before){ .writer = w->writer, .alive = true });
+		else
+			l->known[l->n_known++] = w->writer;
+		if (w->role != ROLE_WORKER)
+			w->writer = 0;
+	}
 }
 
 /* Every worker that may have owned before: those of older generations that live, by their slots (the roll forgets);
- * those that have ended, by the roll. One that the roll has forgotten has files, or said nothing (strangers_through).
- */
+ * those that have ended, by the roll, and who may have borrowed of them. One that the roll has forgotten has files, or
+ * said nothing (strangers_through). */
 static void
 want_before(struct spool_owner *o, struct owner_look *l)
 {
 	uint64_t next = lives_next(o->env.area), first = next > LIVES_KEPT ? next - LIVES_KEPT : 1;
-	struct slot_who who;
+	struct slot_who who[SLOTS_MAX];
 	struct life life;
 
 	l->self = o->env.writer;
 	l->since = o->born;
-	for (int i = 0; i < SLOTS_MAX; i++) {
-		if (!slot_who(shm_slot(o->env.area, i), &who) || who.writer == o->env.writer)
+	want_living(o, l, who);
+	for (uint64_t serial = first; serial < next; serial++) {
+		if (!life_get(o->env.area, serial, &life) || life.role != ROLE_WORKER || !life.ended)
 			continue;
-		if (who.role == ROLE_WORKER && who.generation < o->env.generation)
-			want_one_before(l, &(struct look_before){ .writer = who.writer, .alive = true });
-		else
-			l->known[l->n_known++] = who.writer;
+		want_one_before(l, &(struct look_before){ .writer = life.writer, .since = life.ended_mono });
+		want_borrowers(o, l, &life, who);
 	}
-	for (uint64_t serial = first; serial < next; serial++)
-		if (life_get(o->env.area, serial, &life) && life.role == ROLE_WORKER && life.ended)
-			want_one_before(l, &(struct look_before){ life.writer, false, life.ended_mono });
 }
 
 static void
@@ -155,6 +189,7 @@ free_look(struct owner_look *l)
 		free(l->wakes[i].domain);
 	}
 	map_ranges_free(&l->ranges);
+	free(l->before);
 	free(l->wakes);
 	free(l->segs);
 	free(l->open);
@@ -168,17 +203,26 @@ forget_one(struct spool_owner *o, struct owner_mem *m, const struct owner_seg *s
 {
 	struct want w = { .id = m->msg.id };
 
-	if (m->edit != 0 && s->damaged > 0) { /* is the edit in what was damaged? */
+	m->damaged = m->damaged || s->damaged > 0;
+	if (m->second.seg != 0) {
+		struct place second = m->second;
+
+		m->second = (struct place){ 0, 0 };
+		mem_past(o, m, second);
+		return;
+	}
+	if (m->edit != 0 && m->damaged) { /* is the edit in what was damaged? */
 		w.what = WANT_VERIFY;
 		owner_want(o, &w);
 		m->edit_at = m->edit_at > 0 ? m->edit_at : 1;
+		m->damaged = false;
 		TAILQ_REMOVE(&m->seg->past, m, past);
 		m->seg = NULL;
 		o->n_past--;
 		m->state = MSG_EDITING;
 		return;
 	}
-	if (m->edit != 0) { /* the row says what it wants, and when */
+	if (m->edit != 0 || m->again) { /* the row says what it wants, and when */
 		w.what = WANT_ROW;
 		owner_want(o, &w);
 	}
@@ -352,6 +396,9 @@ take_want(struct spool_owner *o, const struct want *w, const struct index_row *r
 		if (row != NULL)
 			owner_lost_row(o, w->place, row);
 		break;
+	case WANT_LOAN:
+		loan_row(o, w->id, row);
+		break;
 	}
 }
 
@@ -394,6 +441,8 @@ take_look(struct spool_owner *o, struct owner_look *l, usec_t now)
 	forget_past(o);
 	owner_ranges_passed(o);
 	owner_ranges_take(o, &l->ranges);
+	if (l->adopt && !l->adopted)
+		hand_missing(o, l, now);
 	if (l->adopt && l->adopted && !o->adopted) {
 		o->adopted = true;
 		o->news = true;
@@ -410,6 +459,7 @@ take_look(struct spool_owner *o, struct owner_look *l, usec_t now)
 		o->scanned_wakes = now;
 	}
 	take_open(o, l);
+	lend_take_gone(o, l);
 	segs_sweep(o);
 }
 
@@ -452,6 +502,18 @@ static bool
 waits_for_owners(const struct spool_owner *o)
 {
 	return !o->adopted && !o->draining && o->table_version != 0;
+}
+
+/* Or for the end of a borrower. */
+static bool
+waits_for_map(const struct spool_owner *o)
+{
+	const struct partner *p;
+
+	TAILQ_FOREACH (p, &o->partners, link)
+		if (p->ended && p->n_lent > 0)
+			return true;
+	return waits_for_owners(o);
 }
 
 static bool
@@ -505,6 +567,7 @@ begin_look(struct spool_owner *o, usec_t now)
 	if (l->adopt)
 		want_before(o, l);
 	l->self = o->env.writer;
+	lend_want_gone(o, l);
 	l->scan_open = now - o->scanned_open >= OPEN_EACH || o->scanned_open == 0;
 	if (l->scan_open)
 		o->scanned_open = now;
@@ -521,7 +584,7 @@ owner_look_around(struct spool_owner *o, usec_t now)
 {
 	if (o->looking || now < o->look_after || !reason_to_look(o, now))
 		return;
-	if (waits_for_owners(o) && o->env.commit_please != NULL && now - o->asked_commit >= ASK_COMMIT) {
+	if (waits_for_map(o) && o->env.commit_please != NULL && now - o->asked_commit >= ASK_COMMIT) {
 		o->asked_commit = now;
 		o->env.commit_please(o->env.arg);
 	}

@@ -144,9 +144,9 @@ before_through(struct index_txn *t, const struct owner_look *l, const struct loo
 	struct index_handover h;
 	enum err e;
 
-	if (!b->alive)
+	if (!b->alive && b->by == 0)
 		return index_writer_gone(t, b->writer, b->since, l->keeper, yes);
-	e = index_handover_get(t, b->writer, b->writer, &h);
+	e = index_handover_get(t, b->writer, b->by != 0 ? b->by : b->writer, &h);
 	*yes = e == OK;
 	return e == ERR_NOTFOUND ? OK : e;
 }
@@ -171,7 +171,8 @@ strangers_through(struct index_txn *t, const struct owner_look *l, bool *yes)
 			after = s->number;
 			if (s->state == SEG_OVER || s->writer == l->self || listed(l->known, l->n_known, s->writer))
 				continue;
-			if ((g = before_through(t, l, &(struct look_before){ s->writer, false, l->since }, yes)) != OK)
+			if ((g = before_through(t, l, &(struct look_before){ .writer = s->writer, .since = l->since },
+						yes)) != OK)
 				return g;
 			for (size_t k = 0; k < l->n_before && !*yes; k++) /* an old one that lives: judged above */
 				*yes = l->before[k].alive && l->before[k].writer == s->writer;
@@ -186,11 +187,28 @@ read_adoption(struct index_txn *t, struct owner_look *l)
 	bool yes = l->keeper != 0 && l->meta.scanned_at > l->since && !l->meta.rebuilding;
 	enum err e = OK;
 
-	for (size_t i = 0; i < l->n_before && yes && e == OK; i++)
-		e = before_through(t, l, &l->before[i], &yes);
+	for (size_t i = 0; i < l->n_before && e == OK; i++) {
+		bool through = true;
+
+		e = before_through(t, l, &l->before[i], &through);
+		l->before[i].missing = e == OK && !through && l->before[i].by != 0;
+		yes = yes && through;
+	}
 	if (yes && e == OK)
 		e = strangers_through(t, l, &yes);
 	l->adopted = yes && e == OK;
+	return e;
+}
+
+/* ---- borrowers of ours that are dead */
+
+static enum err
+read_gone(struct index_txn *t, struct owner_look *l)
+{
+	enum err e = OK;
+
+	for (size_t i = 0; i < l->n_gone && e == OK && l->keeper != 0; i++)
+		e = index_writer_gone(t, l->gone[i].writer, l->gone[i].since, l->keeper, &l->gone[i].yes);
 	return e;
 }
 
@@ -256,6 +274,8 @@ read_snapshot(struct index_txn *t, struct owner_look *l)
 		e = index_edits(t, 0, add_range, l);
 	if (e == OK && l->adopt)
 		e = read_adoption(t, l);
+	if (e == OK && !l->meta.rebuilding)
+		e = read_gone(t, l);
 	if (e != OK || l->meta.rebuilding)
 		return e;
 	for (size_t i = 0; i < l->n_pages && e == OK; i++)

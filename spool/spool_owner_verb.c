@@ -120,8 +120,10 @@ on_edited(void *arg, enum err e, struct place place)
 		m->writing--;
 	if (e != OK)
 		log_error("owner", "an edit is not on disk: %s", err_text(e));
-	if (m != NULL && e == OK)
+	if (m != NULL && e == OK) {
+		m->second = m->fact; /* of another journal, perhaps */
 		m->fact = place;
+	}
 	if (m != NULL && m->writing == 0 && m->state == MSG_EDITING) {
 		if (m->fact.seg != 0)
 			mem_past(c.o, m, m->fact);
@@ -150,6 +152,8 @@ static void
 set_back(struct spool_owner *o, struct owner_mem *m)
 {
 	m->revoked = true;
+	if (m->state == MSG_LENT)
+		loan_recall(o, m);
 	if (m->state == MSG_LOADED || m->state == MSG_PAST) {
 		mem_unload(o, m);
 		m->state = MSG_EDITING;
@@ -391,9 +395,15 @@ range_apply(struct spool_owner *o, const struct range *r)
 		next = mems_next(o, m);
 		if (!range_has(r, m->msg.id, m->msg.queue))
 			continue;
+		if (m->loan != NULL && !m->loan->ours) {
+			borrow_revoke(o, m);
+			continue;
+		}
 		m->revoked = true;
 		m->msg.queue->missed = true;
-		if (m->state == MSG_LOADED)
+		if (m->state == MSG_LENT)
+			loan_recall(o, m);
+		else if (m->state == MSG_LOADED)
 			mem_forget(o, m);
 		else if (m->state == MSG_PAST)
 			mem_unload(o, m);

@@ -50,7 +50,7 @@ world_write(const struct owner_env *env, const struct owner_fact *f, owner_writt
 		(void)spool_txn_outcome(txn, &f->outcome);
 		break;
 	case FACT_HANDOVER:
-		(void)spool_txn_handover(txn, env->writer, f->ids, f->count);
+		(void)spool_txn_handover(txn, f->owner, f->ids, f->count);
 		break;
 	}
 	e = spool_submit(txn, on_written, c);

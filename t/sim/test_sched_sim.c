@@ -1,9 +1,10 @@
-/* A day in seconds: two owners, a keeper that lags, a network that refuses, stalls and forgets, and a clock that only
- * this file moves. The owners and their schedule are the real ones; journals and map are arrays here. Each seed is one
- * run; SIM_SEEDS says how many (default 1,000), SIM_FIRST which is the first. Seen to at every step: one owner; no
- * second delivery that was not named in doubt; order within a queue and priority; no rate and no connection limit
- * exceeded; nobody starves; nothing outlives its deadline; and at the end every message has ended, whatever hints were
- * lost and whoever died. */
+/* A day in seconds: two workers a generation that own queues and lend to each other, a keeper that lags, a network that
+ * refuses, stalls and forgets, an operator who holds and releases, and a clock that only this file moves. The owners and
+ * their schedule are the real ones; journals and map are arrays here. Each seed is one run; SIM_SEEDS says how many
+ * (default 1,000), SIM_FIRST which is the first. Seen to at every step: one owner; no second delivery that was not named
+ * in doubt; order within a queue and priority, also of what is lent; no rate and no connection limit exceeded, over all
+ * workers of all generations; nobody starves; nothing outlives its deadline; what is held stays; and at the end every
+ * message has ended and nothing is on loan, whatever hints were lost and whoever died. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -16,6 +17,7 @@
 
 #include "shm/base/log.h"
 #include "shm/base/mem.h"
+#include "shm/shm_limits.h"
 #include "spool/spool_owner_int.h"
 
 #define MS(n) ((usec_t)(n)*USEC_PER_MS)
@@ -24,16 +26,18 @@
 enum {
 	MAILS = 150,
 	QUEUES = 4,
-	OWNERS = 3,
-	LIVES = 8,
+	HOT = 2, /* the queue that most of the mail is for */
+	WORKERS = 2,
+	LIVES = 14,
 	FACTS = 4000,
 	JOBS = 64,
 	COLD = 64,
-	CONNS_QUEUE = 2,
-	CONNS_OWNER = 3,
+	CONNS_QUEUE = 3, /* over all workers */
+	CONNS_OWNER = 4,
 	RATE = 5,     /* takes a second of queue 0 */
 	LASTS = 40,   /* seconds of trouble */
 	PATIENCE = 8, /* seconds after which a queue with ready mail counts as starved */
+	HELD_BY = 15, /* seconds after which what was held is begun by nobody any more */
 };
 static const struct sched_retry retry = {
 	.retry_interval = 2, .max_retry_interval = 8, .message_expiration = 25, .max_retries = SCHED_RETRIES_NONE
@@ -49,32 +53,39 @@ struct mail {
 	uint32_t tries;
 	usec_t due;
 	uint64_t open; /* writer of the open attempt, as the map has it */
-	bool doubt;
+	bool doubt, held;
+	usec_t edit; /* time of the newest edit */
 	/* the truth */
 	bool accepted, ended, named;
+	usec_t held_at;  /* the operator was told so; 0: it is not held */
+	unsigned orders; /* of the operator */
 	int dots;
 };
 
-enum what { FACT_MAIL, FACT_TRY, FACT_END, FACT_HAND };
+enum what { FACT_MAIL, FACT_TRY, FACT_END, FACT_VERB, FACT_HAND };
 struct fact {
 	enum what what;
 	int mail;
 	uint32_t n;
 	enum outcome_kind kind;
-	usec_t due;
+	usec_t due; /* of an edit: its time */
+	enum edit_action edit;
+	int about; /* of a handover: the life whose messages it speaks of */
 };
 
 /* A process life: one journal, one segment. */
 struct life_sim {
 	uint64_t writer;
 	int slot;
-	bool alive, settled, handed;
+	uint32_t generation;
+	bool alive, settled, handed[LIVES]; /* handed: in the map, about whom */
 	struct fact facts[FACTS];
 	uint32_t n, folded;
 	struct spool_owner *o;
 	struct owner_env env;
 	bool draining;
 	int conns;
+	usec_t hears;
 	usec_t since[QUEUES]; /* ready and showable since */
 };
 
@@ -83,12 +94,12 @@ struct job {
 	int life;
 	struct owner_msg *m;
 	int mail;
-	enum { READS, TRIES, WAITS, ANSWERS, SYNCS } at;
+	enum { READS, TELLS, WAITS, SYNCS } at;
 	usec_t when;
 	enum outcome_kind kind;
 	usec_t due;
 	struct place fact;
-	bool open, errand;
+	bool open, errand, borrowed;
 };
 
 struct cold {
@@ -116,17 +127,20 @@ static struct sim {
 	struct mail mail[MAILS];
 	int mails;
 	struct life_sim lives[LIVES];
-	int n_lives, owner;
+	int n_lives, at[WORKERS]; /* at: the lives that own now, queue q's is at[q % WORKERS] */
 	uint32_t generation;
 	struct job jobs[JOBS];
 	struct cold cold[COLD];
 	struct written written[COLD];
 	usec_t down[QUEUES]; /* the host answers nothing until then */
-	usec_t keeper, arrival, trouble;
+	usec_t keeper, arrival, trouble, verb, mood, checked;
 	uint64_t commits;
 	usec_t takes[RATE]; /* of queue 0, the latest */
-	bool calm;
+	bool calm, permits; /* permits: somebody took or gave one */
 } sim;
+static struct { /* over all seeds: what must have happened for a run to prove anything */
+	long lent, borrowed_done, deaths_lending, deaths_borrowing, lost_loans, held_lent, drained_lent;
+} seen;
 
 static uint64_t
 roll(uint64_t n)
@@ -166,7 +180,11 @@ static const char *const domains[QUEUES] = { "a.test", "b.test", "c.test", "d.te
 static uint64_t
 hash_of(int queue)
 {
-	return spool_queue_hash(SLICE("out"), slice_str(domains[queue]));
+	static uint64_t hashes[QUEUES];
+
+	if (hashes[queue] == 0)
+		hashes[queue] = spool_queue_hash(SLICE("out"), slice_str(domains[queue]));
+	return hashes[queue];
 }
 
 static struct place
@@ -190,6 +208,20 @@ fold_mail(int mail)
 	m->due = m->received;
 }
 
+/* What an edit decides of a doubt is on the list of doubts. */
+static void
+fold_edit(struct mail *m, const struct fact *f)
+{
+	if (m->over || f->due <= m->edit)
+		return;
+	m->edit = f->due;
+	m->held = f->edit == EDIT_HOLD;
+	if (f->edit == EDIT_RETRY)
+		m->due = 0;
+	m->named = m->named || m->doubt;
+	m->doubt = false;
+}
+
 static void
 fold_fact(const struct life_sim *l, const struct fact *f)
 {
@@ -198,6 +230,10 @@ fold_fact(const struct life_sim *l, const struct fact *f)
 	if (f->what == FACT_HAND)
 		return;
 	fold_mail(f->mail); /* rule 2 */
+	if (f->what == FACT_VERB) {
+		fold_edit(m, f);
+		return;
+	}
 	if (f->what == FACT_TRY && f->n > m->tries && !m->over) {
 		m->tries = f->n;
 		m->open = l->writer;
@@ -222,24 +258,26 @@ mail_place_folded(const struct mail *m)
 }
 
 static void
+fold_one(struct life_sim *l)
+{
+	const struct fact *f = &l->facts[l->folded++];
+
+	if (f->what == FACT_HAND)
+		l->handed[f->about] = true;
+	else
+		fold_fact(l, f);
+}
+
+static void
 fold_life(struct life_sim *l)
 {
-	for (; l->folded < l->n; l->folded++) {
+	while (l->folded < l->n) {
 		const struct fact *f = &l->facts[l->folded];
-		struct life_sim *home;
+		struct life_sim *home = f->what == FACT_HAND ? l : &sim.lives[sim.mail[f->mail].place.seg - 1];
 
-		if (f->what == FACT_HAND) {
-			l->handed = true;
-			continue;
-		}
-		home = &sim.lives[sim.mail[f->mail].place.seg - 1];
-		while (home != l && home->folded <= sim.mail[f->mail].place.off / 8) {
-			fold_fact(home, &home->facts[home->folded]);
-			if (home->facts[home->folded].what == FACT_HAND)
-				home->handed = true;
-			home->folded++;
-		}
-		fold_fact(l, f);
+		while (home != l && home->folded <= sim.mail[f->mail].place.off / 8)
+			fold_one(home);
+		fold_one(l);
 	}
 	if (l->alive || l->settled)
 		return;
@@ -247,14 +285,27 @@ fold_life(struct life_sim *l)
 	for (int i = 0; i < sim.mails; i++)
 		if (sim.mail[i].open == l->writer) {
 			sim.mail[i].open = 0;
-			sim.mail[i].doubt = true;
+			sim.mail[i].doubt = sim.mail[i].edit == 0 || !sim.mail[i].held;
+			sim.mail[i].named = sim.mail[i].named || !sim.mail[i].doubt;
 		}
+}
+
+/* As with an index that is built anew from segments of which one has gone. */
+static void
+forget_a_record(void)
+{
+	int life = (int)roll((uint64_t)sim.n_lives), about = (int)roll((uint64_t)sim.n_lives);
+
+	if (life != about && !sim.lives[about].alive)
+		sim.lives[life].handed[about] = false;
 }
 
 /* The keeper folds some journals, not all, and commits. */
 static void
 keeper(void)
 {
+	if (roll(20) == 0)
+		forget_a_record();
 	for (int i = 0; i < sim.n_lives; i++)
 		if (sim.calm || roll(3) > 0)
 			fold_life(&sim.lives[i]);
@@ -263,7 +314,7 @@ keeper(void)
 		if (sim.lives[i].o != NULL && roll(2) == 0)
 			owner_on_doorbell(sim.lives[i].o);
 	for (int i = 0; i < sim.mails; i++) {
-		struct life_sim *l = &sim.lives[sim.owner];
+		struct life_sim *l = &sim.lives[sim.at[sim.mail[i].queue % WORKERS]];
 
 		if (sim.mail[i].in_map && !sim.mail[i].over &&
 		    sched_deadline(&retry, sim.mail[i].received) <= sim_real() && l->o != NULL)
@@ -304,8 +355,10 @@ row_of(const struct mail *m, struct index_row *row)
 				   .due = m->due,
 				   .received_at = m->received,
 				   .writer = m->open,
+				   .edit = m->edit,
 				   .state = m->open != 0 ? ROW_WORK
 					    : m->doubt   ? ROW_DOUBT
+					    : m->held    ? ROW_HELD
 							 : ROW_QUEUED,
 				   .binding = SLICE("out"),
 				   .domain = slice_str(domains[m->queue]) };
@@ -334,7 +387,7 @@ look_page(struct look_page *p)
 
 		for (int i = 0; i < sim.mails; i++) {
 			if (hash_of(sim.mail[i].queue) != p->queue || !row_of(&sim.mail[i], &row) ||
-			    row.state == ROW_WORK || row.due > p->due_by)
+			    row.state == ROW_WORK || row.state == ROW_HELD || row.due > p->due_by)
 				continue;
 			struct index_queue_key k = index_row_key(&row);
 			if (key_order(&k, &p->after) > 0 && (best.id == 0 || key_order(&k, &best_key) < 0)) {
@@ -368,7 +421,7 @@ look_wakes(struct owner_look *l)
 			continue;
 		for (int i = 0; i < sim.mails; i++)
 			if (sim.mail[i].queue == q && row_of(&sim.mail[i], &row) && row.state != ROW_WORK &&
-			    row.due < due)
+			    row.state != ROW_HELD && row.due < due)
 				due = row.due;
 		if (due <= l->now)
 			l->wakes[l->n_wakes++] =
@@ -378,21 +431,38 @@ look_wakes(struct owner_look *l)
 	}
 }
 
-static bool
-before_through(void)
+static int
+life_of_writer(uint64_t writer)
 {
-	for (int i = 0; i < sim.n_lives; i++) {
-		const struct life_sim *l = &sim.lives[i];
+	for (int i = 0; i < sim.n_lives; i++)
+		if (sim.lives[i].writer == writer)
+			return i;
+	return -1; /* of a seed before this one */
+}
 
-		if (i != sim.owner && (l->alive ? !l->handed : !l->settled))
-			return false;
+static bool
+before_through(const struct owner_look *l)
+{
+	bool yes = true;
+
+	for (size_t i = 0; i < l->n_before; i++) {
+		struct look_before *b = &l->before[i];
+		int life = life_of_writer(b->writer), by = life_of_writer(b->by != 0 ? b->by : b->writer);
+
+		if (life < 0)
+			continue;
+		b->missing = b->by != 0 && !sim.lives[by].handed[life];
+		yes = yes && !b->missing;
+		if (b->by == 0)
+			yes = yes && (b->alive ? sim.lives[life].handed[life] : sim.lives[life].settled);
 	}
-	return true;
+	return yes;
 }
 
 static void
 world_look(const struct owner_env *env, struct owner_look *l)
 {
+	(void)env;
 	struct index_row row;
 
 	l->e = OK;
@@ -410,7 +480,19 @@ world_look(const struct owner_env *env, struct owner_look *l)
 				l->wants[i].row = index_row_dup(&row);
 	if (l->scan)
 		look_wakes(l);
-	l->adopted = l->adopt && life_of_env(env) == sim.owner && before_through();
+	l->adopted = l->adopt && before_through(l);
+	for (size_t i = 0; i < l->n_gone; i++)
+		l->gone[i].yes = sim.lives[life_of_writer(l->gone[i].writer)].settled;
+}
+
+static int
+mail_no(msgid_t id)
+{
+	for (int i = 0; i < sim.mails; i++)
+		if (sim.mail[i].id == id)
+			return i;
+	MUST(false, "a message that nobody sent");
+	return 0;
 }
 
 static enum err
@@ -419,8 +501,15 @@ world_write(const struct owner_env *env, const struct owner_fact *f, owner_writt
 	int life = life_of_env(env);
 	struct place place;
 
-	MUST(f->kind == FACT_HANDOVER, "an edit that nobody asked for");
-	place = append(life, (struct fact){ .what = FACT_HAND });
+	MUST(f->kind != FACT_OUTCOME, "an attempt of its own that nobody knows of");
+	MUST(f->kind != FACT_HANDOVER || life_of_writer(f->owner) >= 0, "a record about somebody of another time");
+	if (f->kind == FACT_HANDOVER)
+		place = append(life, (struct fact){ .what = FACT_HAND, .about = life_of_writer(f->owner) });
+	else
+		place = append(life, (struct fact){ .what = FACT_VERB,
+						    .mail = mail_no(f->edit.id_lo),
+						    .due = f->edit.at,
+						    .edit = (enum edit_action)f->edit.action });
 	for (int i = 0; i < COLD; i++)
 		if (!sim.written[i].used) {
 			sim.written[i] = (struct written){ true, life, sim.now + MS(1 + roll(10)), place, done, arg };
@@ -453,16 +542,6 @@ queue_no(const struct owner_queue *q)
 	return 0;
 }
 
-static int
-mail_no(msgid_t id)
-{
-	for (int i = 0; i < sim.mails; i++)
-		if (sim.mail[i].id == id)
-			return i;
-	MUST(false, "a message that nobody sent");
-	return 0;
-}
-
 /* Nothing that is ready comes before what was taken. */
 static void
 check_order(const struct owner_msg *m)
@@ -488,7 +567,8 @@ new_job(int life, struct owner_msg *m, bool errand)
 					    .m = m,
 					    .mail = mail_no(m->id),
 					    .when = sim.now + MS(1 + roll(roll(8) == 0 ? 4000 : 100)),
-					    .errand = errand }; /* a cold body */
+					    .errand = errand, /* a cold body */
+					    .borrowed = owner_queue_borrowed(m->queue) };
 		m->role = &sim.jobs[i];
 		mail->named = mail->named || m->doubtful;
 		return;
@@ -505,6 +585,44 @@ conns_of(int life, int queue)
 		n += sim.jobs[i].used && sim.jobs[i].life == life && !sim.jobs[i].errand &&
 		     sim.mail[sim.jobs[i].mail].queue == queue;
 	return n;
+}
+
+static uint64_t
+permit(int queue)
+{
+	return limit_key("sim", slice_str(domains[queue]), SLICE(""));
+}
+
+/* What the limits say, and what is true. */
+static void
+check_permits(void)
+{
+	if (!sim.permits)
+		return;
+	sim.permits = false;
+	for (int q = 0; q < QUEUES; q++) {
+		uint32_t n = 0;
+
+		for (int i = 0; i < JOBS; i++)
+			n += sim.jobs[i].used && !sim.jobs[i].errand && sim.mail[sim.jobs[i].mail].queue == q;
+		MUST(n <= CONNS_QUEUE, "too many connections of queue %d", q);
+		MUST(n == limit_count(shm_area_limits(sim.area), permit(q)), "the permits of queue %d are not exact",
+		     q);
+	}
+}
+
+/* Borrowed mail that finds no permit goes back, own mail waits. */
+static bool
+no_permit(struct life_sim *l, struct owner_queue *q)
+{
+	int no = queue_no(q);
+
+	sim.permits = true;
+	if (limit_take(shm_area_limits(sim.area), l->slot, permit(no), CONNS_QUEUE))
+		return false;
+	if (conns_of((int)(l - sim.lives), no) == 0)
+		owner_wait(q, sim.now + (owner_queue_borrowed(q) ? S(2) : MS(200)));
+	return true;
 }
 
 static bool
@@ -545,11 +663,12 @@ on_ready(void *arg, struct owner_queue *q)
 		owner_wait(q, sim.down[no]);
 		return OWNER_SERVED;
 	}
-	while (conns_of(life, no) < CONNS_QUEUE && owner_queue_ready(q) > 0) {
+	while (conns_of(life, no) * (int)owner_queue_hands(q) < CONNS_QUEUE && owner_queue_ready(q) > 0) {
 		if (l->conns >= CONNS_OWNER)
 			return OWNER_FULL;
-		if (throttled(q) || owner_take(q, 1, &m) == 0)
+		if (throttled(q) || no_permit(l, q))
 			break;
+		MUST(owner_take(q, 1, &m) == 1, "nothing is ready after all");
 		check_order(m);
 		note_take(no);
 		l->conns++;
@@ -566,7 +685,14 @@ on_errand(void *arg, struct owner_msg *m, enum owner_errand what, struct slice r
 	new_job((int)((struct life_sim *)arg - sim.lives), m, true);
 }
 
-static const struct owner_ops ops = { .queue_ready = on_ready, .errand = on_errand };
+static bool
+on_may_lend(void *arg, struct owner_queue *q)
+{
+	(void)arg;
+	return sim.down[queue_no(q)] <= sim.now;
+}
+
+static const struct owner_ops ops = { .queue_ready = on_ready, .errand = on_errand, .may_lend = on_may_lend };
 
 static void
 job_over(struct job *j)
@@ -577,6 +703,8 @@ job_over(struct job *j)
 	if (j->errand)
 		return;
 	l->conns--;
+	sim.permits = true;
+	limit_give(shm_area_limits(sim.area), l->slot, permit(sim.mail[j->mail].queue));
 	owner_room(l->o);
 }
 
@@ -606,7 +734,8 @@ decide(struct job *j, enum outcome_kind kind)
 
 	j->kind = kind;
 	j->due = kind == OUTCOME_DEFERRED ? sched_next_try(&retry, n, sim.mail[j->mail].received, sim_real()) : 0;
-	j->fact = append(j->life, (struct fact){ FACT_END, j->mail, n, kind, j->due });
+	j->fact = append(j->life,
+			 (struct fact){ .what = FACT_END, .mail = j->mail, .n = n, .kind = kind, .due = j->due });
 	j->at = SYNCS;
 	j->when = sim.now + MS(1 + roll(20));
 }
@@ -624,11 +753,15 @@ start(struct job *j)
 	} else {
 		j->open = true;
 		check_alone(j);
-		if (fate != SCHED_GOES_ON) {
-			decide(j, OUTCOME_EXPIRED);
+		MUST(m->held_at == 0 || sim.now - m->held_at < S(HELD_BY) || fate != SCHED_GOES_ON,
+		     "message %d is held, and begun", j->mail);
+		if (fate != SCHED_GOES_ON) { /* policy thinks about the notice: the gate is passed, nothing written */
+			j->at = TELLS;
+			j->when = sim.now + MS(roll(2) * roll(800));
 			return;
 		}
-		(void)append(j->life, (struct fact){ FACT_TRY, j->mail, j->m->tries + 1, 0, 0 });
+		owner_attempted(j->m, append(j->life,
+					     (struct fact){ .what = FACT_TRY, .mail = j->mail, .n = j->m->tries + 1 }));
 		j->at = WAITS;
 		j->when = sim.now + MS(1 + roll(600));
 	}
@@ -659,6 +792,7 @@ settle(struct job *j)
 
 	if (outcome_is_final(j->kind))
 		sim.mail[j->mail].ended = true;
+	seen.borrowed_done += j->borrowed;
 	MUST(j->kind != OUTCOME_DEFERRED || j->due > sim_real() - S(1), "deferred into the past");
 	job_over(j);
 	owner_done(m, j->kind, j->due, j->fact);
@@ -672,8 +806,8 @@ run_job(struct job *j)
 	case READS:
 		start(j);
 		break;
-	case TRIES:
-	case ANSWERS:
+	case TELLS:
+		decide(j, OUTCOME_EXPIRED);
 		break;
 	case WAITS:
 		dot(j);
@@ -686,23 +820,48 @@ run_job(struct job *j)
 
 /* ---- processes */
 
-static void
+static int
 begin_life(uint32_t generation, int slot)
 {
 	struct life_sim *l = &sim.lives[sim.n_lives];
-	uint8_t owner[PARTITIONS];
 
-	*l = (struct life_sim){ .slot = slot, .alive = true };
+	*l = (struct life_sim){ .slot = slot, .alive = true, .generation = generation };
 	shm_slot_take(sim.area, slot, ROLE_WORKER, generation, &l->writer);
-	memset(owner, slot, sizeof owner);
-	partitions_publish(sim.area, generation, owner);
+	slot_set_state(shm_slot(sim.area, slot), SLOT_SERVING);
 	l->env = (struct owner_env){
 		.area = sim.area, .slot = slot, .writer = l->writer, .generation = generation, .world = &world, .arg = l
 	};
 	l->o = owner_new(&l->env);
+	l->o->lend = (struct lend_policy){ .busy = 200, .gap = 50, .ready = 2, .keep = 0, .most = 12 };
 	owner_set_ops(l->o, &ops, l);
-	sim.owner = sim.n_lives++;
+	return sim.n_lives++;
+}
+
+static void
+begin_generation(uint32_t generation)
+{
+	uint8_t owner[PARTITIONS];
+	int slot = generation % 2 == 0 ? 1 : 1 + WORKERS;
+
+	for (int i = 0; i < WORKERS; i++)
+		sim.at[i] = begin_life(generation, slot + i);
+	for (int p = 0; p < PARTITIONS; p++)
+		owner[p] = (uint8_t)(slot + p % WORKERS);
+	for (int q = 0; q < QUEUES; q++)
+		owner[hash_of(q) % PARTITIONS] = (uint8_t)(slot + q % WORKERS);
+	partitions_publish(sim.area, generation, owner);
 	sim.generation = generation;
+}
+
+static void
+note_death(const struct life_sim *l)
+{
+	const struct partner *p;
+
+	TAILQ_FOREACH (p, &l->o->partners, link) {
+		seen.deaths_lending += p->n_lent > 0;
+		seen.deaths_borrowing += !TAILQ_EMPTY(&p->borrowed);
+	}
 }
 
 static void
@@ -722,14 +881,18 @@ end_life(int life)
 			c->done(c->job);
 			c->used = false;
 		}
-		if (sim.written[i].used && sim.written[i].life == life)
-			sim.written[i].used = false;
 	}
+	for (int i = 0; i < COLD; i++) /* also what the last look wrote */
+		if (sim.written[i].used && sim.written[i].life == life) {
+			sim.written[i].used = false;
+			sim.written[i].done(sim.written[i].arg, ERR_EOF, (struct place){ 0, 0 });
+		}
 	for (int i = 0; i < JOBS; i++) /* what the last look gave */
 		if (sim.jobs[i].used && sim.jobs[i].life == life)
 			sim.jobs[i].used = false;
 	owner_free(&l->o);
 	l->alive = false;
+	sim.permits = true;
 	shm_slot_reap(sim.area, l->slot, 9, false);
 }
 
@@ -743,21 +906,109 @@ has_jobs(int life)
 }
 
 static void
-trouble(void)
+dies(int life)
 {
-	struct life_sim *l = &sim.lives[sim.owner];
+	const struct life_sim *l = &sim.lives[life];
 	int slot = l->slot;
 
-	sim.trouble = sim.now + S(3 + roll(15));
-	if (sim.n_lives == LIVES || sim.calm)
+	note_death(l);
+	end_life(life);
+	if (l->generation != sim.generation || sim.n_lives == LIVES)
 		return;
-	if (roll(2) == 0) { /* dies: the same slot again */
-		end_life(sim.owner);
-		begin_life(sim.generation, slot);
-	} else { /* a reload: the next generation, in another slot */
-		begin_life(sim.generation + 1, slot % 60 + 1);
-		l->draining = true;
-		owner_drain(l->o, NULL, NULL);
+	for (int i = 0; i < WORKERS; i++) /* the same slot again */
+		if (sim.at[i] == life)
+			sim.at[i] = begin_life(sim.generation, slot);
+}
+
+static bool
+slots_free(uint32_t generation)
+{
+	for (int i = 0; i < sim.n_lives; i++)
+		if (sim.lives[i].alive && sim.lives[i].generation % 2 == generation % 2)
+			return false;
+	return true;
+}
+
+static void
+trouble(void)
+{
+	int life = (int)roll((uint64_t)sim.n_lives);
+
+	sim.trouble = sim.now + S(2 + roll(10));
+	if (sim.n_lives + WORKERS > LIVES || sim.calm)
+		return;
+	if (roll(3) > 0) {
+		while (!sim.lives[life].alive)
+			life = (int)roll((uint64_t)sim.n_lives);
+		dies(life);
+	} else if (slots_free(sim.generation + 1)) { /* a reload */
+		begin_generation(sim.generation + 1);
+		for (int i = 0; i < sim.n_lives; i++) {
+			struct life_sim *l = &sim.lives[i];
+
+			if (!l->alive || l->draining || l->generation == sim.generation)
+				continue;
+			seen.drained_lent += l->o->n_lent > 0;
+			l->draining = true;
+			slot_set_state(shm_slot(sim.area, l->slot), SLOT_DRAINING);
+			owner_drain(l->o, NULL, NULL);
+		}
+	}
+}
+
+/* ---- the operator */
+
+struct order {
+	int mail;
+	unsigned n;
+	enum owner_verb_kind kind;
+};
+
+static void
+on_ordered(void *arg, enum err e)
+{
+	struct order d = *(struct order *)arg;
+
+	free(arg);
+	if (e == OK && d.kind == OWNER_VERB_HOLD && d.n == sim.mail[d.mail].orders)
+		sim.mail[d.mail].held_at = sim.now;
+}
+
+static void
+order(int mail, enum owner_verb_kind kind)
+{
+	struct order *d = mem_alloc(sizeof *d);
+	struct mail *m = &sim.mail[mail];
+	struct owner_mem *mem = mem_find(sim.lives[sim.at[m->queue % WORKERS]].o, m->id);
+
+	seen.held_lent += mem != NULL && mem->state == MSG_LENT;
+	*d = (struct order){ mail, ++m->orders, kind };
+	if (kind != OWNER_VERB_HOLD)
+		m->held_at = 0;
+	owner_verb(sim.lives[sim.at[m->queue % WORKERS]].o,
+		   &(struct owner_verb){ .kind = kind, .id_lo = m->id, .id_hi = m->id }, on_ordered, d);
+}
+
+static void
+verb(void)
+{
+	static const enum owner_verb_kind kinds[] = { OWNER_VERB_HOLD, OWNER_VERB_RELEASE, OWNER_VERB_RETRY };
+
+	sim.verb = sim.now + MS(roll(1500));
+	if (sim.mails > 0)
+		order((int)roll((uint64_t)sim.mails), kinds[roll(3)]);
+}
+
+/* How busy everybody is. */
+static void
+mood(void)
+{
+	sim.mood = sim.now + MS(50 + roll(800));
+	for (int i = 0; i < sim.n_lives; i++) {
+		struct life_sim *l = &sim.lives[i];
+
+		if (l->alive)
+			slot_set(shm_slot(sim.area, l->slot), CELL_LOOP_LOAD, (int64_t)roll(1000));
 	}
 }
 
@@ -772,7 +1023,7 @@ tell(const struct mail *m)
 				.binding = SLICE("out"),
 				.domain = slice_str(domains[m->queue]) };
 
-	owner_tell(sim.lives[sim.owner].o, &n);
+	owner_tell(sim.lives[sim.at[roll(WORKERS)]].o, &n);
 }
 
 static void
@@ -780,15 +1031,15 @@ arrive(void)
 {
 	struct mail *m = &sim.mail[sim.mails];
 
-	sim.arrival = sim.now + MS(roll(500));
+	sim.arrival = sim.now + MS(roll(8) > 0 ? roll(60) : roll(3500)); /* in bursts */
 	if (sim.mails == MAILS)
 		return;
 	*m = (struct mail){ .id = id_at(sim_real()) + (msgid_t)sim.mails + 1,
-			    .queue = (int)roll(QUEUES),
+			    .queue = roll(2) == 0 ? HOT : (int)roll(QUEUES),
 			    .priority = roll(8) == 0,
 			    .received = sim_real(),
 			    .accepted = true };
-	m->place = append(sim.owner, (struct fact){ .what = FACT_MAIL, .mail = sim.mails });
+	m->place = append(sim.at[roll(WORKERS)], (struct fact){ .what = FACT_MAIL, .mail = sim.mails });
 	sim.mails++;
 	if (roll(4) > 0)
 		tell(m);
@@ -812,6 +1063,11 @@ next_event(void)
 
 	sooner(&next, sim.arrival);
 	sooner(&next, sim.trouble);
+	sooner(&next, sim.verb);
+	sooner(&next, sim.mood);
+	for (int i = 0; i < sim.n_lives; i++)
+		if (sim.lives[i].o != NULL)
+			sooner(&next, sim.lives[i].hears);
 	for (int i = 0; i < JOBS; i++)
 		if (sim.jobs[i].used)
 			sooner(&next, sim.jobs[i].when);
@@ -864,9 +1120,28 @@ check_starving(struct life_sim *l)
 static void
 check_deadlines(void)
 {
+	if (sim.now - sim.checked < MS(100))
+		return;
+	sim.checked = sim.now;
 	for (int i = 0; i < sim.mails; i++)
 		MUST(sim.mail[i].ended || sim_real() < sched_deadline(&retry, sim.mail[i].received) + S(40),
 		     "message %d outlives its deadline", i);
+}
+
+/* The bells: sometimes late, and some of what was said is lost. */
+static void
+hear(void)
+{
+	struct hint h;
+
+	for (int i = 0; i < sim.n_lives; i++) {
+		if (sim.lives[i].o == NULL || sim.lives[i].hears > sim.now)
+			continue;
+		sim.lives[i].hears = sim.now + MS(10 + roll(100));
+		if (roll(12) == 0 && inbox_take(sim.area, sim.lives[i].slot, &h, NULL))
+			seen.lost_loans += h.kind != HINT_MESSAGE;
+		owner_on_doorbell(sim.lives[i].o);
+	}
 }
 
 static void
@@ -892,6 +1167,11 @@ step(void)
 		arrive();
 	if (sim.trouble <= sim.now)
 		trouble();
+	if (sim.verb <= sim.now)
+		verb();
+	if (sim.mood <= sim.now)
+		mood();
+	hear();
 	for (int i = 0; i < sim.n_lives; i++) {
 		struct life_sim *l = &sim.lives[i];
 
@@ -904,6 +1184,7 @@ step(void)
 			end_life(i);
 	}
 	check_deadlines();
+	check_permits();
 }
 
 static bool
@@ -915,33 +1196,52 @@ all_ended(void)
 	return true;
 }
 
-static void
-one_seed(uint64_t seed, struct shm_area *area)
+static long
+on_loan(void)
+{
+	long n = 0;
+
+	for (int i = 0; i < sim.n_lives; i++)
+		n += sim.lives[i].o == NULL ? 0 : (long)sim.lives[i].o->n_lent;
+	return n;
+}
+
+/* Begins at `now`: monotonic time never steps back, and the roll remembers those of earlier seeds. Gives the end. */
+static usec_t
+one_seed(uint64_t seed, struct shm_area *area, usec_t now)
 {
 	uint64_t real = UINT64_C(1700000000) * 1000000;
 
 	memset(&sim, 0, sizeof sim);
 	sim = (struct sim){ .seed = seed,
 			    .random = seed * UINT64_C(0x9e3779b97f4a7c15) + 1,
-			    .real = (usec_t)real,
-			    .now = S(10),
+			    .real = (usec_t)real - now,
+			    .now = now,
 			    .area = area };
 	for (int i = 0; i < RATE; i++)
-		sim.takes[i] = -S(10);
-	sim.keeper = sim.arrival = sim.now;
+		sim.takes[i] = now - S(10);
+	for (int i = 0; i < SLOTS_MAX; i++)
+		inbox_clear(area, i);
+	sim.keeper = sim.arrival = sim.verb = sim.mood = sim.now;
 	sim.trouble = sim.now + S(2 + roll(10));
-	begin_life(1, 1);
-	while (sim.now < S(10 + LASTS))
+	begin_generation(1);
+	while (sim.now < now + S(LASTS))
 		step();
 	sim.calm = true;
-	sim.arrival = sim.trouble = INT64_MAX;
-	while (!all_ended()) {
+	sim.arrival = sim.trouble = sim.verb = INT64_MAX;
+	for (int i = 0; i < sim.mails; i++)
+		if (!sim.mail[i].ended)
+			order(i, OWNER_VERB_RELEASE);
+	while (!all_ended() || on_loan() > 0) {
 		step();
-		MUST(sim.now < S(10 + LASTS + 120), "not all of the mail ends");
+		MUST(sim.now < now + S(LASTS + 120), "not all of the mail ends, or comes back");
 	}
+	for (int i = 1; i <= 2 * WORKERS; i++)
+		seen.lent += slot_get(shm_slot(area, i), CELL_LENT);
 	for (int i = 0; i < sim.n_lives; i++)
 		if (sim.lives[i].o != NULL)
 			end_life(i);
+	return sim.now + S(10);
 }
 
 static void
@@ -950,14 +1250,25 @@ seeds(void **state)
 	const char *n = getenv("SIM_SEEDS"), *first = getenv("SIM_FIRST");
 	uint64_t from = first == NULL ? 1 : strtoull(first, NULL, 10), count = n == NULL ? 1000 : strtoull(n, NULL, 10);
 	struct shm_area *area = shm_area_new();
+	usec_t now = S(10);
 
 	(void)state;
 	assert_non_null(area);
 	log_set_level(LOG_LVL_FATAL);
 	clock_set_source(sim_mono, sim_real);
 	for (uint64_t s = from; s < from + count; s++)
-		one_seed(s, area);
+		now = one_seed(s, area, now);
 	clock_set_source(NULL, NULL);
+	fprintf(stderr,
+		"lent %ld, done by borrowers %ld, deaths of lenders %ld, of borrowers %ld, loan hints lost %ld, "
+		"verbs about lent %ld, drains of lenders %ld\n",
+		seen.lent, seen.borrowed_done, seen.deaths_lending, seen.deaths_borrowing, seen.lost_loans,
+		seen.held_lent, seen.drained_lent);
+	if (count >= 100) {
+		assert_true(seen.borrowed_done > (long)count);
+		assert_true(seen.deaths_lending > 0 && seen.deaths_borrowing > 0 && seen.lost_loans > 0);
+		assert_true(seen.held_lent > 0 && seen.drained_lent > 0);
+	}
 	shm_area_free(&area);
 }
 

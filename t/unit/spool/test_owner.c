@@ -322,6 +322,40 @@ gate_closes_at_handover(void **state)
 }
 
 static void
+on_drained(void *arg)
+{
+	((struct life_of *)arg)->drained = true;
+}
+
+static bool
+not_drained(struct ofix *f)
+{
+	return !f->w[0].drained;
+}
+
+/* The gate is passed, and policy still thinks about the notice: the map could not know, so the record waits. */
+static void
+handover_waits_for_what_is_begun(void **state)
+{
+	struct ofix *f = *state;
+	struct life_of *old = &f->w[0], *new = &f->w[1];
+	msgid_t id;
+
+	put_mail(old, &id, true);
+	spin_while(f, nothing_taken);
+	assert_true(owner_may_write(old->taken[0]));
+	begin(f, new, NEW, 2);
+	owner_drain(old->o, on_drained, old);
+	spin_on(f);
+	assert_true(not_drained(f) && not_adopted(f));
+	outcome(old, old->taken[0], OUTCOME_BOUNCED, 0);
+	spin_while(f, not_drained);
+	spin_while(f, not_adopted);
+	spin_on(f);
+	assert_int_equal(new->n, 0);
+}
+
+static void
 died(struct ofix *f, enum owner_in_doubt in_doubt, msgid_t *id)
 {
 	struct life_of *old = &f->w[0];
@@ -447,6 +481,7 @@ main(void)
 		TEST(suspended_binding_gives_nothing),
 		TEST(handed_over),
 		TEST(gate_closes_at_handover),
+		TEST(handover_waits_for_what_is_begun),
 		TEST(in_doubt_is_retried_by_name),
 		TEST(in_doubt_is_held),
 		TEST(in_doubt_is_done),
