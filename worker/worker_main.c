@@ -3,6 +3,7 @@
  * drain goes with the mail: reception first, then delivery, and last the record that hands the queues on. */
 #include <errno.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "policy/conf/conf.h"
 #include "shm/base/log.h"
@@ -25,6 +26,7 @@
 enum {
 	CONVICTED_FOR = 600, /* seconds for which a peer whose bytes have killed is refused */
 	CONVICTING = 2,      /* deaths that convict it */
+	WEIGH_MS = 100,      /* between two looks at the own load */
 };
 
 #define LOG_WAIT (2 * USEC_PER_MS)
@@ -51,6 +53,8 @@ struct worker {
 	bool trace;
 	bool draining, received, handed_on, delivered; /* what of a drain is done */
 	usec_t counted_at;
+	usec_t weighed_at, used; /* when the load was last computed, and what the thread had used of a core by then */
+	int64_t load;
 };
 
 static struct worker worker;
@@ -334,7 +338,25 @@ keep_gauges(struct worker *w)
 	slot_set(slot, CELL_QUEUES, n.queues);
 	slot_set(slot, CELL_MESSAGES_ACTIVE, n.loaded + n.taken);
 	slot_set(slot, CELL_MESSAGES_IN_WORK, n.taken);
+	slot_set(slot, CELL_MESSAGES_LENT, n.lent);
 	slot_set(slot, CELL_LOG_DROPPED, (int64_t)eclog_lost(w->base.log));
+}
+
+/* What share of a core the loop uses: by its own clock, since to be ready to run and not to get a core is no work. Owners
+ * lend by it. */
+static void
+weigh(struct worker *w)
+{
+	usec_t now = loop_now(w->base.loop), past = now - w->weighed_at, used;
+	struct timespec t;
+
+	if (past < WEIGH_MS * USEC_PER_MS || clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t) != 0)
+		return;
+	used = t.tv_sec * USEC_PER_SEC + t.tv_nsec / 1000;
+	w->load = (w->load + (used - w->used) * 1000 / past) / 2;
+	w->weighed_at = now;
+	w->used = used;
+	slot_set(shm_slot(w->env->area, w->env->slot), CELL_LOOP_LOAD, w->load);
 }
 
 static void
@@ -342,6 +364,7 @@ on_turn(void *arg)
 {
 	struct worker *w = arg;
 
+	weigh(w);
 	run_owner(w);
 	if (loop_now(w->base.loop) - w->counted_at < USEC_PER_SEC)
 		return;
@@ -517,6 +540,7 @@ on_request(void *arg, struct req_channel *c, struct req_msg *m)
 		on_binding_changed(w, m->payload);
 		break;
 	case REQ_LIFE_ENDED:
+		owner_on_life(w->owner);
 		owner_on_doorbell(w->owner);
 		break;
 	default:

@@ -222,12 +222,23 @@ on_suspended(void *arg, struct owner_queue *oq)
 	return conf_bool(conf_sending(d->conf, owner_queue_binding(oq), owner_queue_domain(oq)), OPT_SUSPEND_DELIVERY);
 }
 
+/* Connections of another worker would get as far as ours. */
+static bool
+on_may_lend(void *arg, struct owner_queue *oq)
+{
+	const struct delivery *d = arg;
+	struct dqueue *q = owner_queue_role(oq);
+
+	return q != NULL && !d->draining && q->proven && dqueue_may_share(q);
+}
+
 static const struct owner_ops ops = {
 	.queue_ready = on_queue_ready,
 	.errand = on_errand,
 	.queue_idle = on_queue_idle,
 	.in_doubt = on_in_doubt,
 	.suspended = on_suspended,
+	.may_lend = on_may_lend,
 };
 
 /* ---- life ---- */

@@ -86,6 +86,8 @@ give_up(struct dconn *c)
 		/* Others stand: this host takes no more of them just now. */
 		q->proven = true;
 		q->soft_until = now_of(c) + SOFT_LIMIT * USEC_PER_SEC;
+	} else if (dqueue_give_back(q)) {
+		/* The host may take no more than the owner has. */
 	} else if (c->refused_only && text.n > 0 && text.p[0] == '5') {
 		/* A refusal for good counts for one message: the next asks again. */
 		struct smtp_result r = { .how = SMTP_REPLY, .stage = c->failure_stage, .text = text };
@@ -111,6 +113,8 @@ all_avoided(struct dconn *c, usec_t until)
 	q->proven = false;
 	if (q->greeted > 0)
 		q->soft_until = until;
+	else if (dqueue_give_back(q))
+		; /* our memory of hosts is not the owner's */
 	else if (until - now_of(c) <= WAIT_RATHER * USEC_PER_SEC)
 		dqueue_hold_off(q, until);
 	else
@@ -371,7 +375,8 @@ on_route(void *arg, const struct route *r)
 		return;
 	}
 	q->proven = false;
-	dqueue_fail_waiting(q, NULL, SMTP_NOT_CONNECTED, slice_str(r->text));
+	if (!dqueue_give_back(q))
+		dqueue_fail_waiting(q, NULL, SMTP_NOT_CONNECTED, slice_str(r->text));
 	dconn_free(c);
 }
 
@@ -482,6 +487,11 @@ dconn_serve(struct dconn *c)
 
 	if (!smtp_client_is_idle(c->client))
 		return;
+	if (dqueue_too_many(q)) {
+		set_idle(c, false);
+		smtp_client_quit(c->client);
+		return;
+	}
 	j = q->d->draining ? NULL : dqueue_next(q);
 	set_idle(c, j == NULL);
 	if (j != NULL)

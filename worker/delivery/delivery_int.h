@@ -60,6 +60,7 @@ struct dqueue {
 	struct ev_timer retry; /* for a permit */
 	bool starved;          /* stands in line for one that queues share */
 	uint8_t refused;       /* enum permit: which one was refused last */
+	unsigned refusals;     /* in a row, while there was no connection at all */
 	TAILQ_ENTRY(dqueue) link, starved_link;
 };
 
@@ -199,6 +200,12 @@ bool dqueue_has_time(struct dqueue *q);
 struct job *dqueue_next(struct dqueue *q);
 /* Every waiting job gets this answer. */
 void dqueue_fail_waiting(struct dqueue *q, const struct dconn *c, enum smtp_stage stage, struct slice text);
+/* Whether its limits leave room for two workers, and nothing holds it off. */
+bool dqueue_may_share(struct dqueue *q);
+/* It has more connections than its part of those that it shares with another worker. */
+bool dqueue_too_many(struct dqueue *q);
+/* No connection to be had, and the mail is borrowed: it goes back, for its owner to judge. False: it is our own. */
+bool dqueue_give_back(struct dqueue *q);
 /* They go back to the owner, untried, and nothing is taken before then (loop time). */
 void dqueue_hold_off(struct dqueue *q, usec_t until);
 /* The bucket of outbound_throttle_messages. */

@@ -8,7 +8,11 @@
 #include "shm/base/mem.h"
 #include "shm/shm_limits.h"
 
-enum { PERMIT_RETRY_MS = 200 };
+enum {
+	PERMIT_RETRY_MS = 200,
+	PERMIT_TRIES = 25, /* then borrowed mail goes back */
+	GIVEN_BACK_S = 10  /* none is taken for so long */
+};
 
 struct dqueue *
 dqueue_of(struct delivery *d, struct owner_queue *oq)
@@ -41,17 +45,50 @@ dqueue_free(struct dqueue *q)
 	free(q);
 }
 
+/* Our part of the queue's connections: whoever borrows of it has to find permits free. */
 static unsigned
-max_conns(struct dqueue *q)
+share(struct dqueue *q)
 {
 	int64_t max = conf_int(delivery_view(q->d, q), OPT_MAX_OUTBOUND_CONNECTIONS);
+	unsigned hands = owner_queue_hands(q->oq);
 
 	if (max < 0 || max > CONNS_UNLIMITED)
 		max = CONNS_UNLIMITED;
+	return ((unsigned)max + hands - 1) / hands;
+}
+
+static unsigned
+max_conns(struct dqueue *q)
+{
+	unsigned max = share(q);
+
 	/* Only while some stand: when the last has gone nothing would come to open another. */
 	if (loop_now(q->d->env.loop) < q->soft_until && q->greeted > 0 && max > q->greeted)
 		max = q->greeted;
-	return (unsigned)max;
+	return max;
+}
+
+bool
+dqueue_may_share(struct dqueue *q)
+{
+	usec_t now = loop_now(q->d->env.loop);
+
+	return now >= q->wait_until && now >= q->soft_until && share(q) * owner_queue_hands(q->oq) >= 2;
+}
+
+bool
+dqueue_too_many(struct dqueue *q)
+{
+	return owner_queue_hands(q->oq) > 1 && q->greeted > share(q);
+}
+
+bool
+dqueue_give_back(struct dqueue *q)
+{
+	if (!owner_queue_borrowed(q->oq))
+		return false;
+	dqueue_hold_off(q, loop_now(q->d->env.loop) + GIVEN_BACK_S * USEC_PER_SEC);
+	return true;
 }
 
 bool
@@ -198,12 +235,19 @@ dqueue_connect(struct dqueue *q)
 	while (!d->draining && q->nwaiting > q->nidle + q->nconnecting && q->nconns < max_conns(q)) {
 		if (!q->proven && q->nconnecting >= PROBES)
 			return;
-		if (d->nconns < CONNS_MAX && dconn_new(q) != NULL)
+		if (d->nconns < CONNS_MAX && dconn_new(q) != NULL) {
+			q->refusals = 0;
 			continue;
-		/* Somebody else holds what we may have: an owner before us, whose connections are ending. */
-		if (q->nconns == 0 && !q->starved)
+		}
+		/* Somebody else holds what we may have: an owner before us, or one that lends, whose connections are
+		 * ending. */
+		if (q->nconns == 0 && ++q->refusals >= PERMIT_TRIES && dqueue_give_back(q)) {
+			q->refusals = 0;
+			permits_forget(q);
+		} else if (q->nconns == 0 && !q->starved) {
 			loop_timer_set(d->env.loop, &q->retry, loop_now(d->env.loop) + PERMIT_RETRY_MS * USEC_PER_MS,
 				       on_retry, q);
+		}
 		return;
 	}
 }

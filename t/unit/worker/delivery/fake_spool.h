@@ -47,6 +47,8 @@ struct owner_queue {
 	void *role;
 	usec_t wait_until;
 	bool shown;
+	bool borrowed;
+	unsigned lent_to; /* workers that borrow of it */
 };
 
 struct spool_txn {
@@ -509,6 +511,18 @@ void *
 owner_queue_role(const struct owner_queue *q)
 {
 	return q->role;
+}
+
+bool
+owner_queue_borrowed(const struct owner_queue *q)
+{
+	return q->borrowed;
+}
+
+unsigned
+owner_queue_hands(const struct owner_queue *q)
+{
+	return 1 + q->lent_to;
 }
 
 void

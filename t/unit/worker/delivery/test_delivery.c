@@ -566,6 +566,90 @@ hosts_that_refuse_defer(void **state)
 	}
 }
 
+/* ---- what another worker has lent ---- */
+
+/* It is for the owner to say that there is no way: nothing of it is failed or put off here. */
+static void
+borrowed_mail_goes_back(void **state)
+{
+	static const struct {
+		const char *conf, *greeting;
+	} rows[] = {
+		{ "remote_smtp_port = %u\ngateway = \"127.0.0.1\"\n", "421 busy" },
+		{ "remote_smtp_port = %u\ngateway = \"127.0.0.1\"\n", "554 never you" },
+		{ "remote_smtp_port = %u\nroutes = ( \"smtp://127.0.0.1?port=%u\" )\n", "220 far" },
+		{ "# %u %u\n", "220 far" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct world w;
+
+		world_open(&w, rows[i].conf);
+		w.far.greeting = rows[i].greeting;
+		w.sp->queues[0].borrowed = true;
+		for (int k = 0; k < 3; k++)
+			fake_add(w.sp, "a@x", "ok@far.example");
+		world_run(&w, 5);
+		for (int k = 0; k < 3; k++)
+			assert_true(w.sp->msgs[k].releases > 0 && w.sp->msgs[k].outcomes == 0);
+		world_close(&w);
+	}
+}
+
+/* Others have all the connections there may be: it goes back too, and is sent when there is one. */
+static void
+borrowed_mail_wants_a_permit(void **state)
+{
+	struct world w;
+	uint64_t key;
+
+	(void)state;
+	world_open(&w, GATEWAY "max_outbound_connections = 2\n");
+	key = limit_key("binding_domain", SLICE("default"), SLICE("far.example"));
+	w.sp->queues[0].borrowed = true;
+	for (int k = 0; k < 2; k++)
+		assert_true(limit_take(shm_area_limits(w.area), 9, key, 2));
+	fake_add(w.sp, "a@x", "ok@far.example");
+	world_run(&w, 20);
+	assert_true(w.sp->msgs[0].releases > 0 && w.sp->msgs[0].outcomes == 0);
+	limit_give(shm_area_limits(w.area), 9, key);
+	world_run(&w, 30);
+	assert_int_equal(w.far.messages, 1);
+	limit_give(shm_area_limits(w.area), 9, key);
+	world_close(&w);
+}
+
+/* Who lends leaves the borrower its part of the connections, also of those that stand already. */
+static void
+connections_are_shared_with_borrowers(void **state)
+{
+	struct delivery_counts c = { .connections = 0 };
+	struct world w;
+
+	(void)state;
+	world_open(&w, GATEWAY "max_outbound_connections = 4\n");
+	for (int i = 0; i < 200; i++)
+		fake_add(w.sp, "a@x", "ok@far.example");
+	for (int i = 0; i < TURNS_MAX && c.connections < 4; i++) {
+		turn(&w);
+		delivery_counts(w.d, &c);
+	}
+	assert_int_equal(c.connections, 4);
+	w.sp->queues[0].lent_to = 1;
+	for (int i = 0; i < TURNS_MAX && c.connections > 2; i++) {
+		turn(&w);
+		delivery_counts(w.d, &c);
+	}
+	assert_int_equal(c.connections, 2);
+	assert_false(all_done(&w));
+	world_run(&w, 60);
+	assert_int_equal(w.far.messages, 200);
+	delivery_counts(w.d, &c);
+	assert_true(c.connections <= 2);
+	world_close(&w);
+}
+
 /* A host that is down is asked less and less often, and mail for it is not lost in the meantime. */
 static void
 a_dead_host_is_not_hammered(void **state)
@@ -1018,6 +1102,9 @@ main(void)
 		cmocka_unit_test(a_closed_gate_writes_nothing),
 		cmocka_unit_test(the_next_host_is_tried_at_once),
 		cmocka_unit_test(hosts_that_refuse_defer),
+		cmocka_unit_test(borrowed_mail_goes_back),
+		cmocka_unit_test(borrowed_mail_wants_a_permit),
+		cmocka_unit_test(connections_are_shared_with_borrowers),
 		cmocka_unit_test(a_dead_host_is_not_hammered),
 		cmocka_unit_test(we_do_not_connect_to_ourselves),
 		cmocka_unit_test(an_old_message_gets_its_last_try),
