@@ -82,6 +82,12 @@ nothing_lent(struct ofix *f)
 }
 
 static bool
+nothing_borrowed(struct ofix *f)
+{
+	return slot_get(shm_slot(f->base.area, NEW), CELL_BORROWED) == 0;
+}
+
+static bool
 something_anywhere(struct ofix *f)
 {
 	struct owner_counts a, b;
@@ -214,7 +220,7 @@ left_lying_comes_back(void **state)
 
 	f->w[1].take = false;
 	put_mail(&f->w[0], &id, true);
-	spin_while(f, nothing_lent);
+	spin_while(f, nothing_borrowed); /* its patience begins here */
 	stop_lending(f);
 	atomic_fetch_add(&ahead, 6 * USEC_PER_SEC);
 	spin_while(f, lender_has_nothing);
