@@ -24,6 +24,8 @@ enum {
 	AHEAD_PART = 16,        /* and one part in so many of the mean */
 };
 
+#define WINDOW USEC_PER_SEC /* of what counts as lately */
+
 static void look(void *arg);
 static void on_connection(struct ev_io *io, uint32_t events, void *arg);
 
@@ -84,40 +86,58 @@ accept_stop(struct reception *r)
 	loop_timer_stop(r->env.loop, &r->back);
 }
 
-/* Sessions of the workers that serve in my generation, and how many these are. */
-static void
-ask_around(const struct reception *r, int64_t *sessions, unsigned *workers)
+/* A worker that serves in my generation, me included. */
+static bool
+is_one_of_us(const struct slot_who *me, const struct slot_who *who)
 {
-	struct slot_who me, who;
+	return who->role == me->role && who->generation == me->generation && who->state == SLOT_SERVING;
+}
 
-	*sessions = 0;
-	*workers = 0;
-	if (!slot_who(r->slot, &me))
-		return;
-	for (int i = 0; i < SLOTS_MAX; i++) {
-		struct shm_slot *slot = shm_slot(r->env.area, i);
+/* What this slot's worker has accepted since the window began; one that is new to us begins with nothing. */
+static int64_t
+lately(struct reception *r, int i, uint64_t writer)
+{
+	struct accept_seen *seen = &r->seen[i];
+	int64_t n = slot_get(shm_slot(r->env.area, i), CELL_CONNECTIONS_IN);
 
-		if (!slot_who(slot, &who) || who.role != me.role || who.generation != me.generation ||
-		    who.state != SLOT_SERVING)
-			continue;
-		*sessions += slot_get(slot, CELL_SESSIONS_IN);
-		++*workers;
+	if (seen->writer != writer || seen->window != r->window) {
+		seen->writer = writer;
+		seen->window = r->window;
+		seen->n = n;
 	}
+	return n - seen->n;
 }
 
 static bool
-well_above_mean(const struct reception *r)
+above(int64_t mine, int64_t all, unsigned workers)
 {
-	int64_t all, mean;
-	unsigned workers;
+	int64_t mean = all / workers;
 
-	if (r->slot == NULL)
+	return mine > mean + AHEAD_MIN + mean / AHEAD_PART;
+}
+
+/* Of the sessions that there are, or of those that came lately: of thousands that idle I may have some hundreds less,
+ * and must not be given all of the next fifty for that. */
+static bool
+well_above_mean(struct reception *r)
+{
+	int64_t sessions = 0, came = 0, mine = 0;
+	unsigned workers = 0;
+	struct slot_who me, who;
+
+	if (r->slot == NULL || !slot_who(r->slot, &me))
 		return false;
-	ask_around(r, &all, &workers);
-	if (workers < 2)
-		return false;
-	mean = all / workers;
-	return (int64_t)r->nsessions > mean + AHEAD_MIN + mean / AHEAD_PART;
+	r->window = loop_now(r->env.loop) / WINDOW;
+	for (int i = 0; i < SLOTS_MAX; i++) {
+		if (!slot_who(shm_slot(r->env.area, i), &who) || !is_one_of_us(&me, &who))
+			continue;
+		sessions += slot_get(shm_slot(r->env.area, i), CELL_SESSIONS_IN);
+		came += lately(r, i, who.writer);
+		if (who.writer == me.writer)
+			mine = lately(r, i, who.writer);
+		workers++;
+	}
+	return workers >= 2 && (above((int64_t)r->nsessions, sessions, workers) || above(mine, came, workers));
 }
 
 /* accept failed. True: nobody is there, or only this one connection was lost. */

@@ -23,6 +23,13 @@ struct reception_door {
 	unsigned conf_index;
 };
 
+/* Connections that a slot's worker had accepted when the window began. */
+struct accept_seen {
+	uint64_t writer;
+	usec_t window;
+	int64_t n;
+};
+
 struct reception {
 	struct reception_env env;
 	struct reception_policy ask;
@@ -32,6 +39,8 @@ struct reception {
 	bool listening, draining, stopping, told;
 	struct ev_timer back; /* looks again while it stands back */
 	unsigned look_ms;     /* after so long */
+	struct accept_seen seen[SLOTS_MAX];
+	usec_t window; /* number of the present one */
 	struct ev_later drain;
 	TAILQ_HEAD(, esmtp) sessions;
 	size_t nsessions, max_sessions;

@@ -158,6 +158,28 @@ workers_share_what_comes(void **state)
 	site_free(s);
 }
 
+/* Where thousands idle, no worker is well above the mean by a few more: what came lately decides. */
+static void
+workers_share_what_comes_beside_a_crowd(void **state)
+{
+	struct site *s = site_new("");
+
+	(void)state;
+	for (int i = 0; i < WORKERS; i++)
+		slot_add(shm_slot(s->area, i), CELL_SESSIONS_IN, 1000);
+	for (int i = 0; i < CLIENTS; i++) {
+		site_connect(s, i);
+		site_turn(s, 0);
+		site_turn(s, 20 * USEC_PER_MS);
+	}
+	for (int i = 0; i < 1000; i++)
+		site_turn(s, USEC_PER_MS);
+	for (int i = 0; i < WORKERS; i++)
+		slot_add(shm_slot(s->area, i), CELL_SESSIONS_IN, -1000);
+	assert_shared(s);
+	site_free(s);
+}
+
 /* A worker that does not turn does not keep the other from taking everything in the end. */
 static void
 a_stuck_neighbour_leaves_nobody_outside(void **state)
@@ -225,6 +247,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(workers_share_what_comes),
+		cmocka_unit_test(workers_share_what_comes_beside_a_crowd),
 		cmocka_unit_test(a_stuck_neighbour_leaves_nobody_outside),
 		cmocka_unit_test(listener_sessions_count_over_all_workers),
 		cmocka_unit_test(a_convicted_peer_is_kept_out),
