@@ -1,7 +1,8 @@
 /* spool_faults.h - the named points of the spool, for tests that visit all of them
  * X(NAME): at these the process can be killed (fault_point). E(NAME): these can fail with an errno (fault_error,
  * fault_fails); "file.write" can also write less than it was given (fault_short). A test compares this list with the
- * sources. At "owner.busy" nothing fails: the owner lends as if its loop had no time. Those of LMDB ("lmdb.CALL") stand in shm/shm_lmdb.c, that of memory ("mem.alloc") in shm/base/mem.c. */
+ * sources. At "owner.busy" nothing fails: the owner lends as if its loop had no time. Those of LMDB ("lmdb.CALL") stand
+ * in shm/shm_lmdb.c, that of memory ("mem.alloc") in shm/base/mem.c. */
 #ifndef SPOOL_SPOOL_FAULTS_H
 #define SPOOL_SPOOL_FAULTS_H
 

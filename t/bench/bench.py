@@ -10,23 +10,15 @@ import sys
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
-<<<<<<< HEAD
-from harness import accept, base, curves, depth, idle, limits, micro, peer, plots, relay      # noqa: E402
-=======
-from harness import accept, base, curves, depth, idle, micro, overload, peer, plots, relay  # noqa: E402
->>>>>>> 7f6362e (bench: accepting while more is asked than can be served)
+from harness import accept, base, curves, depth, idle, limits, micro, overload, peer, plots, relay  # noqa: E402
 from harness.deep import Deep                                                         # noqa: E402
 from harness.report import Report                                                     # noqa: E402
 
 # Cases whose peers, or points, take turns in each repetition.
 TURNS = {"w1": accept, "w2": relay, "limits": limits, **{name: curves.Curve(name) for name in curves.CURVES}}
 # The same, too long to be repeated.
-<<<<<<< HEAD
-ONCE = {"w3": idle, "w4": depth}
-TURNS_SECONDS = 150 if base.SHORT else 900      # so that all fits into 5 and 30 minutes, on a slow day too
-=======
 ONCE = {"w3": idle, "w4": depth, "overload": overload}
->>>>>>> 7f6362e (bench: accepting while more is asked than can be served)
+TURNS_SECONDS = 150 if base.SHORT else 900      # so that all fits into 5 and 30 minutes, on a slow day too
 KNOWN = list(TURNS) + list(ONCE) + ["journal", "policy", "deep"]
 
 
