@@ -87,6 +87,7 @@ function mod:validate_set_binding(msg)
 	assert(msg:binding("out1") == "out1")
 	msg.priority = 1
 	assert(msg.priority == 1)
+	assert(msg:delay_until() == nil and msg:delay_until(2000000000.5) == 2000000000.5 and msg:delay_until() == 2000000000.5)
 	msg:context_set(core.ECMESS_CTX_MESS, "phases", msg:context_get(core.VCTX_MESS, "phases") .. ";set_binding")
 	return core.VALIDATE_DONE
 end

@@ -52,6 +52,7 @@ end
 
 function mod:validate_data_spool_each_rcpt(msg, ac, vctx)
 	refused("not allowed in phase data_spool_each_rcpt", msg.binding, msg, "out1")
+	refused("not allowed in phase data_spool_each_rcpt", msg.delay_until, msg, 1)
 	refused("not a header name", msg.header, msg, "Bad Name", "x")
 	refused("not the message of the running callout", self.shared.header, self.shared, "X-Each", "1")
 	assert(msg:rcptto("new@example.com") == "new@example.com")
@@ -66,6 +67,9 @@ function mod:validate_set_binding(msg)
 	refused("not allowed in phase set_binding", msg.body, msg, "x")
 	refused("0 or 1", function() msg.priority = 7 end)
 	refused("cannot be assigned", function() msg.id = 7 end)
+	refused("not a time", msg.delay_until, msg, -1)
+	refused("not a time", msg.delay_until, msg, 1e300)
+	refused("not a time", msg.delay_until, msg, 0/0)
 	msg:header("X-No", "1")
 	return core.VALIDATE_CONT
 end

@@ -92,7 +92,7 @@ struct session *session_next(struct session *s);
 bool session_busy(const struct session *s);
 /* Who is at the other end, for people: "root", "uid 1000". */
 const char *session_who(const struct session *s);
-/* Splits words at blanks; "..." keeps them, '\' escapes. ERR_SYNTAX: a quote without end, or too many words. The words
+/* console_words.c: splits words at blanks; "..." keeps them, '\' escapes in it. ERR_SYNTAX: a quote without end, or too many words. The words
  * are made in place. */
 enum err command_split(struct bytes *line, struct slice *words, unsigned *n);
 

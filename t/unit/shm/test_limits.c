@@ -139,12 +139,16 @@ test_bucket(void **state)
 	assert_int_equal(again, now + 60 * s);
 	for (int i = 0; i < 10; i++)
 		assert_true(bucket_take(limits, k, 10, 60, now + i * s, &again));
+	assert_int_equal(bucket_until(limits, k, 11, 60, now + 30 * s), 0);
+	assert_int_equal(bucket_until(limits, k, 10, 60, now + 30 * s), now + 60 * s);
 	assert_false(bucket_take(limits, k, 10, 60, now + 30 * s, &again));
 	assert_int_equal(again, now + 60 * s);
 	bucket_give(limits, k, now + 31 * s);
+	assert_int_equal(bucket_until(limits, k, 10, 60, now + 31 * s), 0);
 	assert_true(bucket_take(limits, k, 10, 60, now + 32 * s, &again));
 	assert_false(bucket_take(limits, k, 10, 60, now + 60 * s - 1, &again));
 	assert_true(bucket_take(limits, k, 10, 60, again, &again));
+	assert_int_equal(bucket_until(limits, limit_key("throttle", SLICE("other"), SLICE("")), 1, 60, now), 0);
 	/* a longer window of an older rate does not outlast the new rate's */
 	assert_false(bucket_take(limits, k, 1, 5, now + 61 * s, &again));
 	assert_int_equal(again, now + 66 * s);

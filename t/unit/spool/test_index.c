@@ -86,6 +86,9 @@ a_row_is_read_as_it_was_written(void **state)
 	in.writer = UINT64_MAX;
 	in.edit = 99;
 	in.reason = SLICE("421 later");
+	in.said_at = 4711;
+	in.stage = 12;
+	in.remote = SLICE("192.0.2.1:25");
 	enter(&p);
 	change(&p, NULL, &in);
 	t = look(&p);
@@ -105,7 +108,31 @@ a_row_is_read_as_it_was_written(void **state)
 	assert_int_equal(kept->edit, 99);
 	assert_true(slice_eq(kept->reason, SLICE("421 later")));
 	assert_true(slice_eq(kept->domain, SLICE("example.com")));
+	assert_int_equal(kept->said_at, 4711);
+	assert_int_equal(kept->stage, 12);
+	assert_true(slice_eq(kept->remote, SLICE("192.0.2.1:25")));
 	free(kept);
+	leave(&p);
+}
+
+/* What was never answered is written as before there was anything to say of it. */
+static void
+a_row_without_an_outcome_has_none(void **state)
+{
+	struct place_to_be p;
+	struct index_row in = row(7, "out1", "example.com", 9, 5000, ROW_QUEUED), out = { .said_at = 1, .stage = 1 };
+	struct index_txn *t;
+
+	(void)state;
+	enter(&p);
+	change(&p, NULL, &in);
+	t = look(&p);
+	out.remote = SLICE("left over");
+	assert_int_equal(index_message_get(t, 7, &out), OK);
+	assert_int_equal(out.said_at, 0);
+	assert_int_equal(out.stage, 0);
+	assert_int_equal(out.remote.n, 0);
+	index_end(&t);
 	leave(&p);
 }
 
@@ -428,7 +455,7 @@ bindings_keep_their_state(void **state)
 {
 	struct place_to_be p;
 	struct state *s = NULL;
-	struct state_binding b = { .suspension = STATE_SUSPENDED, .since = 42 }, got;
+	struct state_binding b = { .suspension = STATE_SUSPENDED, .since = 42, .who = "root" }, got;
 	struct bytes v = { 0 };
 	unsigned sum = 0;
 
@@ -446,6 +473,9 @@ bindings_keep_their_state(void **state)
 	assert_int_equal(state_binding_get(s, SLICE("out1"), &got), OK);
 	assert_int_equal(got.suspension, STATE_SUSPENDED);
 	assert_int_equal(got.since, 42);
+	assert_string_equal(got.who, "root");
+	state_who(&got, SLICE("a name that is much longer than what anybody who looks at it would ever want to read"));
+	assert_int_equal(strlen(got.who), STATE_WHO - 1);
 	assert_int_equal(state_binding_each(s, count_binding, &sum), OK);
 	assert_int_equal(sum, 40 + STATE_SUSPENDED + 50 + STATE_RESUMED);
 	b.suspension = STATE_CONFIGURED;
@@ -466,6 +496,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_row_is_read_as_it_was_written),
+		cmocka_unit_test(a_row_without_an_outcome_has_none),
 		cmocka_unit_test(a_queue_is_in_order_and_resumable),
 		cmocka_unit_test(a_queue_wakes_for_its_earliest),
 		cmocka_unit_test(counts_follow_the_rows),

@@ -25,6 +25,9 @@ encoded(struct record *r, size_t *n)
 	return p;
 }
 
+/* What the sample wishes: 0, or a time, which makes its item another version. */
+static usec_t timed;
+
 static struct spool_message
 sample(void)
 {
@@ -32,6 +35,7 @@ sample(void)
 
 	m.conn = 7;
 	m.received_at = -3;
+	m.due = timed;
 	m.priority = 2;
 	m.notify = NOTIFY_FAILURE;
 	m.flags = MSG_8BITMIME | MSG_DSN;
@@ -64,6 +68,7 @@ check_message(const struct spool_item *i)
 	assert_int_equal(i->kind, ITEM_MESSAGE);
 	assert_true(i->message.id == m.id && i->message.batch == m.batch && i->message.conn == m.conn);
 	assert_true(i->message.received_at == m.received_at && i->message.size == m.size);
+	assert_true(i->message.due == m.due);
 	assert_int_equal(i->message.origin, m.origin);
 	assert_int_equal(i->message.protocol, m.protocol);
 	assert_int_equal(i->message.priority, m.priority);
@@ -81,6 +86,22 @@ check_message(const struct spool_item *i)
 	assert_int_equal(i->message.body_blob, 1);
 	assert_int_equal(i->message.conn_ctx_blob, BLOB_NONE);
 	assert_int_equal(i->message.ctx_blob, 2);
+}
+
+static void
+add_timed(struct record *r)
+{
+	timed = 1234567890123456;
+	add_message(r);
+	timed = 0;
+}
+
+static void
+check_timed(const struct spool_item *i)
+{
+	timed = 1234567890123456;
+	check_message(i);
+	timed = 0;
 }
 
 static const struct spool_attempt ATTEMPT = { 101, 3, 2, { 8, 4096 }, 55 };
@@ -207,6 +228,7 @@ static const struct {
 	{ add_handover, check_handover, RECORD_HANDOVER },
 	{ add_end, check_end, RECORD_END },
 	{ add_copy, check_copy, RECORD_COPY },
+	{ add_timed, check_timed, RECORD_MESSAGE },
 };
 enum { KINDS = sizeof kinds / sizeof kinds[0] };
 

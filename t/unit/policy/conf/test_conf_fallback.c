@@ -118,6 +118,34 @@ a_shared_rate_has_one_origin(void **state)
 	conf_unref(&again);
 }
 
+/* For people: where a value is written, as what, and in which scope. */
+static void
+a_value_says_where_it_is_from(void **state)
+{
+	struct conf *c = load_good("retry_interval = 60\nbinding a {\n domain x.com {\n  routes = ( a b )\n }\n}\n");
+	const struct conf_view *v = conf_sending(c, SLICE("a"), SLICE("x.com"));
+	struct bytes out = { 0 };
+
+	(void)state;
+	conf_where(v, OPT_RETRY_INTERVAL, &out);
+	bytes_add_char(&out, '|');
+	conf_written(v, OPT_RETRY_INTERVAL, &out);
+	bytes_add_char(&out, '|');
+	conf_where(v, OPT_ROUTES, &out);
+	bytes_add_char(&out, '|');
+	conf_written(v, OPT_ROUTES, &out);
+	bytes_add_char(&out, '|');
+	conf_where(v, OPT_OUTBOUND_THROTTLE_MESSAGES, &out);
+	bytes_add_char(&out, '|');
+	conf_written(v, OPT_OUTBOUND_THROTTLE_MESSAGES, &out);
+	assert_string_equal(bytes_cstr(&out), "test.conf:1|60|test.conf:4|a b|default|");
+	assert_int_equal(conf_origin_scope(v, OPT_RETRY_INTERVAL), IN_GLOBAL);
+	assert_int_equal(conf_origin_scope(v, OPT_ROUTES), IN_DOMAIN);
+	assert_int_equal(conf_origin_scope(v, OPT_OUTBOUND_THROTTLE_MESSAGES), 0);
+	bytes_fini(&out);
+	conf_unref(&c);
+}
+
 /* Receiving */
 
 struct receiving {
@@ -298,6 +326,7 @@ main(void)
 		cmocka_unit_test(sending_follows_the_order),
 		cmocka_unit_test(places_that_say_nothing_share_a_view),
 		cmocka_unit_test(a_shared_rate_has_one_origin),
+		cmocka_unit_test(a_value_says_where_it_is_from),
 		cmocka_unit_test(receiving_follows_the_order),
 		cmocka_unit_test(lists_and_dictionaries_are_replaced_whole),
 		cmocka_unit_test(networks_contain_what_they_say),
