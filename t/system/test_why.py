@@ -1,5 +1,7 @@
 """why: each cause that can hold a message, set up for real; the chain names it, its limit, its place, what was seen, its end."""
+import os
 import re
+import signal
 import socket
 import threading
 import time
@@ -292,6 +294,22 @@ def test_queues(make):
     assert [q["binding"] for q in one["queues"]] == ["out1"] and one["holding"] > 0
     text = m.ctl("why", "out1/example.com")
     assert text.startswith("out1/example.com: 1 queued") and "waits for its next try" in text
+
+
+def test_processes_that_stand_still(make):
+    m = make(routing=DOWN)
+    one, = send(m, "a@example.com")
+    held(m, one, "waits for its next try")
+    owner, keeper = m.json("why", one)["owner_pid"], m.children("keeper")[0][0]
+    os.kill(owner, signal.SIGSTOP)
+    try:
+        h = held(m, one, "the worker that owns the queue did not answer")
+        assert h["level"] == "worker" and [x["level"] for x in holds(m, one)][0] == "message"
+        os.kill(keeper, signal.SIGSTOP)
+        assert "the keeper does not commit" in m.ctl("why", one) and held(m, one, "waits for its next try")
+    finally:
+        for pid in (owner, keeper):
+            os.kill(pid, signal.SIGCONT)
 
 
 def test_words_that_are_off(make, sink):

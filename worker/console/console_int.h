@@ -55,6 +55,8 @@ struct command {
 	unsigned status;                   /* of an answer that is no refusal: impetusctl's exit status */
 	struct bytes reply;                /* what they said */
 	void (*finish)(struct command *c); /* when the last one is there; NULL: their text is the answer */
+	void (*late)(struct command *c);   /* they did not all come in time; NULL: the command is refused */
+	unsigned patience;                 /* seconds until then; 0: COMMAND_SECONDS */
 	void *own;                         /* the verb's; freed with the command */
 	void (*own_free)(void *own);       /* NULL: free() does */
 };

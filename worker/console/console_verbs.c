@@ -137,6 +137,12 @@ on_deadline(void *arg)
 {
 	struct command *c = arg;
 
+	if (c->late != NULL) {
+		req_forget(c->console->channel, c);
+		c->waiting = 0;
+		c->late(c);
+		return;
+	}
 	command_end(c, command_refuse(c, ERR_TIMEOUT, "no answer within %d seconds from %u process(es)",
 				      COMMAND_SECONDS, c->waiting));
 }
@@ -149,7 +155,8 @@ command_ask(struct command *c, enum req_type type, uint8_t to, struct slice payl
 	if (e != OK)
 		return command_refuse(c, e, "cannot be asked now: %s", err_text(e));
 	c->waiting++;
-	loop_timer_set(c->console->loop, &c->deadline, loop_now(c->console->loop) + COMMAND_SECONDS * USEC_PER_SEC,
+	loop_timer_set(c->console->loop, &c->deadline,
+		       loop_now(c->console->loop) + (c->patience != 0 ? c->patience : COMMAND_SECONDS) * USEC_PER_SEC,
 		       on_deadline, c);
 	return ERR_AGAIN;
 }

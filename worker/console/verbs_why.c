@@ -8,7 +8,7 @@
 #include "spool/spool_id.h"
 #include "worker/console/console_int.h"
 
-enum { TARGETS_MOST = 20, HOLDS_MOST = 64, PAGE = 256, QUEUES_MOST = 100000 };
+enum { WHY_SECONDS = 5, TARGETS_MOST = 20, HOLDS_MOST = 64, PAGE = 256, QUEUES_MOST = 100000 };
 
 /* Stages of the dialogue, as the mainlog numbers them. */
 enum { STAGE_NOT_CONNECTED = 0, STAGE_BANNER = 12 };
@@ -31,6 +31,7 @@ struct why {
 	struct target targets[TARGETS_MOST];
 	unsigned n, asked;
 	bool more; /* queues were left out */
+	bool old;  /* the keeper did not commit first: the map may lag */
 };
 
 static void
@@ -619,6 +620,14 @@ find_word(struct command *c, struct slice word)
 	return find_queues(c, slice_of(word.p, n), slice_of(slash + 1, word.n - n - 1));
 }
 
+/* The worker did not answer: that is said, and the others are asked. */
+static void
+owner_late(struct command *c)
+{
+	c->worst = ERR_TIMEOUT;
+	on_owner(c);
+}
+
 static void
 why_finish(struct command *c)
 {
@@ -633,8 +642,23 @@ why_finish(struct command *c)
 		if (w->targets[i].row != NULL)
 			hold_message(c, &w->targets[i]);
 		hold_suspension(c, &w->targets[i]);
+		if (w->old || c->worst != OK)
+			say(&w->targets[i], ASK_AT_WORKER, "the keeper does not commit: newer news may be missing here",
+			    &(struct ask_hold){ .holds = false });
 	}
+	c->worst = OK;
+	c->late = owner_late;
 	ask_next(c);
+}
+
+/* Who asks why wants an answer most when something stands still: the map is read as it is. */
+static void
+commit_late(struct command *c)
+{
+	struct why *w = c->own;
+
+	w->old = true;
+	why_finish(c);
 }
 
 enum err
@@ -648,5 +672,7 @@ verb_why(struct command *c)
 		return command_refuse(c, ERR_SYNTAX, "usage: why ID|BINDING/DOMAIN|DOMAIN");
 	(void)id_parse(c->words[0], &w->id);
 	c->finish = why_finish;
+	c->late = commit_late;
+	c->patience = WHY_SECONDS;
 	return command_ask(c, REQ_KEEPER_COMMIT, REQ_TO_KEEPER, SLICE(""));
 }
