@@ -250,7 +250,7 @@ enum owner_where {
 	OWNER_READY,    /* due, waits to be taken */
 	OWNER_LATER,    /* in memory, due later */
 	OWNER_TAKEN,    /* in delivery's hands */
-	OWNER_EDITING,  /* what the console wants of it is on its way to the disk */
+	OWNER_EDITING,  /* out of the schedule: with another worker, or what the console wants of it is being written */
 	OWNER_OVER,     /* what became of it is written, and not yet in the map */
 };
 struct owner_found {

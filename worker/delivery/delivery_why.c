@@ -263,7 +263,9 @@ why_owner(const struct why *w)
 		[OWNER_STARTING] = { "the worker that owns the queue is starting",
 				     "when the keeper has committed what the owner before it wrote" },
 		[OWNER_HANDED] = { "the worker is draining", "when the next generation has taken the queue over" },
-		[OWNER_EDITING] = { "an edit of it is on its way to the disk", "at once" },
+		[OWNER_EDITING] = { "out of its queue: another worker has it, or a console command about it is being "
+				    "written",
+				    "at once: ask again" },
 		[OWNER_OVER] = { "what became of it is written and not yet in the index", "at once: ask again" },
 	};
 	enum owner_where at = w->found->where;
