@@ -47,6 +47,7 @@ struct kwriter {
 struct kwindow {
 	uint32_t seg;
 	uint64_t off;
+	size_t reach; /* so much is read at once; 0: default */
 	struct bytes b;
 };
 

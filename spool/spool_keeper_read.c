@@ -24,7 +24,7 @@ static enum err
 window_get(struct keeper *k, struct kfile *f, uint64_t off, size_t n, uint64_t limit, struct slice *out)
 {
 	struct kwindow *w = &k->window;
-	size_t want = n > WINDOW ? n : WINDOW, got;
+	size_t reach = w->reach != 0 ? w->reach : WINDOW, want = n > reach ? n : reach, got;
 	enum err e;
 
 	if (w->seg == f->number && off >= w->off && off + n <= w->off + w->b.n) {
@@ -85,6 +85,10 @@ keeper_resync(struct keeper *k, struct kfile *f, uint32_t off, uint32_t limit, u
 	for (; off < limit && limit - off >= RECORD_HEAD; off += RECORD_ALIGN) {
 		enum err e = window_get(k, f, off, RECORD_HEAD, limit, &raw);
 
+		if (e != OK)
+			return e;
+		off += (uint32_t)record_skip(slice_of(raw.p, (size_t)(k->window.off + k->window.b.n - off)));
+		e = window_get(k, f, off, RECORD_HEAD, limit, &raw);
 		if (e != OK)
 			return e;
 		if (record_head_read(raw, (struct place){ f->number, off }, &h) != OK)

@@ -11,7 +11,7 @@
 /* An END names the few segments that failed in a row: its copy begins before this. */
 enum { END_COPY_BEFORE = SEGMENT_HEAD + 1024 };
 
-enum { OPEN_FILES_MAX = 64 };
+enum { OPEN_FILES_MAX = 64, FIRST_REACH = 4096 };
 
 static int
 kfile_cmp(struct kfile *a, struct kfile *b)
@@ -133,11 +133,14 @@ keeper_alive(struct keeper *k, uint64_t writer)
 static enum err
 first_record(struct keeper *k, struct kfile *f, struct record_head *h, struct slice *raw)
 {
-	enum err e = keeper_raw(k, f, SEGMENT_HEAD, UINT32_MAX, h, raw);
+	enum err e;
 
+	k->window.reach = FIRST_REACH;
+	e = keeper_raw(k, f, SEGMENT_HEAD, UINT32_MAX, h, raw);
 	for (uint32_t off = SEGMENT_HEAD + RECORD_ALIGN;
 	     (e == ERR_DAMAGED || e == ERR_NOTFOUND) && off < END_COPY_BEFORE; off += RECORD_ALIGN)
 		e = keeper_raw(k, f, off, UINT32_MAX, h, raw);
+	k->window.reach = 0;
 	return e;
 }
 

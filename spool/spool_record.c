@@ -41,6 +41,16 @@ record_size(const struct record_head *h)
 
 /* ---------------------------------------------------------------- reading */
 
+size_t
+record_skip(struct slice bytes)
+{
+	size_t n = 0;
+
+	while (n + RECORD_HEAD <= bytes.n && le_get32(bytes.p + n + AT_MAGIC) != RECORD_MAGIC)
+		n += RECORD_ALIGN;
+	return n;
+}
+
 enum err
 record_head_read(struct slice bytes, struct place at, struct record_head *out)
 {

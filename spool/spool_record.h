@@ -219,6 +219,10 @@ enum err record_head_read(struct slice bytes, struct place at, struct record_hea
 /* `meta`: meta_len bytes from at.off + RECORD_HEAD. OK or ERR_DAMAGED. */
 enum err record_meta_check(const struct record_head *h, struct slice meta);
 
+/* At so many bytes of these, a multiple of RECORD_ALIGN, and at none before, a record may begin: for the search behind
+ * damage. Up to all but the last RECORD_HEAD - 1. */
+size_t record_skip(struct slice bytes);
+
 struct item_reader {
 	struct slice rest;
 	uint16_t number; /* of the next item */

@@ -448,6 +448,29 @@ queues_keep_their_number(void **state)
 	assert_true(hit > 950); /* by chance 1,005 of 1,024 */
 }
 
+/* A search passes over what can be no record's beginning, and over no beginning. */
+static void
+a_search_stops_where_a_record_may_begin(void **state)
+{
+	struct record r = { .items = 0 };
+	struct spool_end end = { 3, 4096 };
+	char buf[1024] = { 0 };
+
+	(void)state;
+	record_add_end(&r, &end);
+	assert_int_equal(record_skip(slice_of(buf, 0)), 0);
+	assert_int_equal(record_skip(slice_of(buf, RECORD_HEAD - 1)), 0);
+	assert_int_equal(record_skip(slice_of(buf, RECORD_HEAD)), RECORD_ALIGN);
+	assert_true(record_skip(slice_of(buf, sizeof(buf))) > sizeof(buf) - RECORD_HEAD);
+	for (size_t at = 0; at + record_encoded_size(&r) <= sizeof(buf); at += RECORD_ALIGN) {
+		memset(buf, 0, sizeof(buf));
+		record_encode(&r, buf + at);
+		record_seal(buf + at, (struct place){ 3, (uint32_t)at }, 0, 0);
+		assert_int_equal(record_skip(slice_of(buf, sizeof(buf))), at);
+	}
+	record_fini(&r);
+}
+
 int
 main(void)
 {
@@ -460,6 +483,7 @@ main(void)
 		cmocka_unit_test(what_does_not_fit_is_refused),
 		cmocka_unit_test(a_table_of_contents_lists_all_items),
 		cmocka_unit_test(queues_keep_their_number),
+		cmocka_unit_test(a_search_stops_where_a_record_may_begin),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
