@@ -9,7 +9,7 @@
 #include "shm/base/fault.h"
 #include "shm/base/mem.h"
 
-enum { BACKLOG_DEFAULT = 4 << 20, WRITE_MOST = 64 << 10 };
+enum { BACKLOG_DEFAULT = 4 << 20, WRITE_MOST = 64 << 10, FATAL_BYTES = 4096 + 32 /* a line, and its time */ };
 
 struct file {
 	int fd;
@@ -471,12 +471,50 @@ stderr_takes(void)
 	return poll(&p, 1, 0) == 1;
 }
 
+/* Whoever dies may hold it itself, out of memory in the middle of a line. */
+static bool
+comes_free(pthread_mutex_t *lock)
+{
+	struct timespec until;
+
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += 1;
+	if (pthread_mutex_timedlock(lock, &until) != 0)
+		return false;
+	pthread_mutex_unlock(lock);
+	return true;
+}
+
+/* The last line of a process, which may have no memory left: nothing is allocated here, and nobody runs the writer any
+ * more. */
+static void
+fatal_line(struct eclog *l, const char *line, size_t n)
+{
+	char text[FATAL_BYTES];
+	int head = snprintf(text, sizeof text, "%lld:", (long long)(clock_real() / USEC_PER_SEC));
+	size_t used = head > 0 ? (size_t)head : 0;
+
+	for (size_t i = 0; i < n && used + 1 < sizeof text; i++)
+		text[used++] = (unsigned char)line[i] < ' ' ? '?' : line[i];
+	text[used++] = '\n';
+	if (comes_free(&l->writing) && comes_free(&l->lock))
+		eclog_flush(l);
+	if (l->conf.panic_to_stderr && stderr_takes())
+		l->conf.panic_to_stderr = write(STDERR_FILENO, text, used) >= 0;
+	if (l->conf.errors && l->file[ECLOG_PANIC].fd >= 0)
+		(void)write_lines(&l->file[ECLOG_PANIC], l->file[ECLOG_PANIC].fd, slice_of(text, used));
+}
+
 void
 eclog_panic_line(void *arg, enum log_level level, const char *line, size_t n)
 {
 	struct eclog *l = arg;
 	struct bytes b = { 0 };
 
+	if (level == LOG_LVL_FATAL) {
+		fatal_line(l, line, n);
+		return;
+	}
 	bytes_addf(&b, "%lld:", (long long)(clock_real() / USEC_PER_SEC));
 	add_text(&b, slice_of(line, n));
 	bytes_add_char(&b, '\n');
@@ -485,8 +523,5 @@ eclog_panic_line(void *arg, enum log_level level, const char *line, size_t n)
 		l->conf.panic_to_stderr = false; /* nobody reads it any more */
 	if (l->conf.errors)
 		add_line(l, ECLOG_PANIC, slice_bytes(&b));
-	/* After a fatal line nobody runs the writer any more. */
-	if (level == LOG_LVL_FATAL)
-		eclog_flush(l);
 	bytes_fini(&b);
 }

@@ -7,8 +7,12 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include "shm/base/fault.h"
+#include "shm/base/log.h"
+#include "shm/base/mem.h"
 #include "worker/log/ec_logger.h"
 
 static int files[ECLOG_FILES];
@@ -184,6 +188,29 @@ a_panic_line_is_one_line(void **state)
 	eclog_free(&l);
 }
 
+/* A process that dies for want of memory says so, and dies once. */
+static void
+a_last_line_needs_no_memory(void **state)
+{
+	struct eclog *l = open_logs(NULL, NULL, 0);
+	char got[256] = "";
+	int status;
+	pid_t pid = fork();
+
+	(void)state;
+	if (pid == 0) {
+		log_set_sink(eclog_panic_line, l);
+		fault_set("mem.alloc=ENOMEM@1*");
+		(void)mem_alloc(1);
+		_exit(0);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 1);
+	assert_true(pread(files[ECLOG_PANIC], got, sizeof got - 1, 0) > 0);
+	assert_non_null(strstr(got, ":memory: out of memory (1 bytes asked for)\n"));
+	eclog_free(&l);
+}
+
 int
 main(void)
 {
@@ -193,6 +220,7 @@ main(void)
 		cmocka_unit_test(the_paniclog_is_written_at_once),
 		cmocka_unit_test(a_slow_disk_costs_lines_and_counts_them),
 		cmocka_unit_test(a_panic_line_is_one_line),
+		cmocka_unit_test(a_last_line_needs_no_memory),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
