@@ -328,7 +328,7 @@ read_answers(struct world *w)
 static void
 read_client(struct world *w)
 {
-	ssize_t n;
+	ssize_t n = -1;
 
 	while (w->client >= 0 && (n = recv(w->client, bytes_room(&w->got, 4096), 4096, MSG_DONTWAIT)) != 0) {
 		if (n < 0)
