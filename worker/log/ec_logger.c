@@ -486,7 +486,7 @@ comes_free(pthread_mutex_t *lock)
 }
 
 /* The last line of a process, which may have no memory left: nothing is allocated here, and nobody runs the writer any
- * more. */
+ * more. If it cannot be written there is nobody left to be told. */
 static void
 fatal_line(struct eclog *l, const char *line, size_t n)
 {

@@ -129,12 +129,15 @@ well_above_mean(struct reception *r)
 		return false;
 	r->window = loop_now(r->env.loop) / WINDOW;
 	for (int i = 0; i < SLOTS_MAX; i++) {
+		int64_t theirs;
+
 		if (!slot_who(shm_slot(r->env.area, i), &who) || !is_one_of_us(&me, &who))
 			continue;
-		sessions += slot_get(shm_slot(r->env.area, i), CELL_SESSIONS_IN);
-		came += lately(r, i, who.writer);
+		theirs = lately(r, i, who.writer);
 		if (who.writer == me.writer)
-			mine = lately(r, i, who.writer);
+			mine = theirs;
+		sessions += slot_get(shm_slot(r->env.area, i), CELL_SESSIONS_IN);
+		came += theirs;
 		workers++;
 	}
 	return workers >= 2 && (above((int64_t)r->nsessions, sessions, workers) || above(mine, came, workers));
