@@ -250,7 +250,8 @@ enum owner_where {
 	OWNER_READY,    /* due, waits to be taken */
 	OWNER_LATER,    /* in memory, due later */
 	OWNER_TAKEN,    /* in delivery's hands */
-	OWNER_EDITING,  /* out of the schedule: with another worker, or what the console wants of it is being written */
+	OWNER_LENT,     /* with another worker */
+	OWNER_EDITING,  /* out of the schedule: what the console wants of it is being written */
 	OWNER_OVER,     /* what became of it is written, and not yet in the map */
 };
 struct owner_found {

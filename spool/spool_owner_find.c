@@ -12,6 +12,8 @@ where_of(const struct owner_mem *m)
 	case MSG_TAKEN:
 	case MSG_OPEN:
 		return OWNER_TAKEN;
+	case MSG_LENT:
+		return OWNER_LENT;
 	case MSG_PAST:
 		return OWNER_OVER;
 	default:

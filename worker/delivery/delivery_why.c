@@ -263,8 +263,9 @@ why_owner(const struct why *w)
 		[OWNER_STARTING] = { "the worker that owns the queue is starting",
 				     "when the keeper has committed what the owner before it wrote" },
 		[OWNER_HANDED] = { "the worker is draining", "when the next generation has taken the queue over" },
-		[OWNER_EDITING] = { "out of its queue: another worker has it, or a console command about it is being "
-				    "written",
+		[OWNER_LENT] = { "the queue's owner is busy and has lent it to another worker",
+				 "when that worker says what became of it, or gives it back" },
+		[OWNER_EDITING] = { "out of its queue: a console command about it is being written",
 				    "at once: ask again" },
 		[OWNER_OVER] = { "what became of it is written and not yet in the index", "at once: ask again" },
 	};

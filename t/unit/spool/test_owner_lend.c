@@ -101,6 +101,8 @@ something_anywhere(struct ofix *f)
 static struct owner_msg *
 lent_one(struct ofix *f, msgid_t *id)
 {
+	struct owner_found found;
+
 	put_mail(&f->w[0], id, true);
 	spin_while(f, borrower_has_nothing);
 	assert_int_equal(f->w[1].n, 1);
@@ -108,6 +110,8 @@ lent_one(struct ofix *f, msgid_t *id)
 	assert_true(owner_queue_borrowed(f->w[1].taken[0]->queue));
 	assert_int_equal(owner_queue_domain(f->w[1].taken[0]->queue).n, sizeof domain - 1);
 	assert_int_equal(owner_queue_hands(f->w[0].shown), 2);
+	owner_find(f->w[0].o, owner_queue_hash(f->w[0].shown), *id, &found);
+	assert_int_equal(found.where, OWNER_LENT);
 	f->w[1].n = 0;
 	return f->w[1].taken[0];
 }
