@@ -45,8 +45,7 @@ def spool_with_mail(folder, seed, clean):
     wrong = account.settle("before the damage")
     assert not wrong, wrong
     peer.defer_all = True
-    load.last = 260
-    load.go.set()
+    load.more(260)
     wait_until(lambda: load.next >= 260, 90, 0.02, "the load's second part")
     load.hold()
     ask(mta, "mailq")

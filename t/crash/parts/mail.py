@@ -113,8 +113,14 @@ class Load:
             t.start()
 
     def may(self):
+        """Waits for the word to go on; False when there is none to come. At the last message the load holds by itself, with
+        its clients alive, so that a later `more` finds them."""
         self.go.wait()
-        return not self.stop.is_set() and (self.last is None or self.next < self.last)
+        return not self.stop.is_set()
+
+    def more(self, last):
+        self.last = last
+        self.go.set()
 
     def run(self):
         while self.may():
@@ -130,7 +136,11 @@ class Load:
 
     def one(self, c):
         with self.lock:
+            if not self.go.is_set():
+                return False
             n, self.next = self.next, self.next + 1
+            if self.next == self.last:
+                self.go.clear()
             self.sent.update(rcpts(n))
             self.busy += 1
         try:
@@ -148,7 +158,8 @@ class Load:
 
     def hold(self):
         """No client is within a transaction when this returns."""
-        self.go.clear()
+        with self.lock:
+            self.go.clear()
         while self.busy:
             time.sleep(0.005)
 
