@@ -5,26 +5,21 @@ the index; then starts impetusd on it. Nothing ends in a loop, no altered body i
 counted as damaged or set aside and named in the paniclog, and everything else is delivered.
 
 Prints its seed."""
-import argparse
 import collections
 import os
-import pathlib
 import random
 import re
 import shutil
 import signal
-import subprocess
 import sys
-import tempfile
 
 from parts import pool
 from parts.account import HANG, Account, ask
-from parts.mail import Load, Peer
-from parts.recording import EXTRA
-from lib.impetus import ALARM, Impetus, wait_until
+from parts.mail import EXTRA, Load, Peer
+from parts.revival import revival
+from lib.impetus import Impetus, wait_until
 
 PER_SPOOL = 40
-FAST = "/dev/shm"
 HEAD, SEAL = 4096, 2048
 NAMED = re.compile(r"damage|no head|cannot be read|put aside|quarantin|set aside|vanished|built anew")
 DEATHS = re.compile(r"(?:was ended by signal|has ended unasked|died)")
@@ -135,46 +130,31 @@ class Damages:
         self.folder.chmod(0o755)
         load, got = spool_with_mail(self.folder / "mta", self.seed, self.rng.random() < 0.5)
         for i, kind in enumerate(self.kinds):
-            with tempfile.TemporaryDirectory(prefix="impetus-damage-", dir=FAST) as name:
-                self.one(pathlib.Path(name), i, kind, load, got)
+            with revival(self.rng.choice((1, 2, 4, 8))) as r:
+                self.one(r, i, kind, load, got)
         return self.counts, self.failures
 
-    def one(self, folder, i, kind, load, got):
-        peer = Peer()
-        peer.let_go = True
-        mta = Impetus(folder / "mta", peer.port, workers=self.rng.choice((1, 2, 4, 8)), as_user="nobody", extra=EXTRA)
-        shutil.rmtree(mta.spool)
-        shutil.copytree(self.folder / "mta/spool", mta.spool)
-        place = Damage(mta.spool, self.rng).do(kind)
+    def one(self, r, i, kind, load, got):
+        shutil.rmtree(r.mta.spool)
+        shutil.copytree(self.folder / "mta/spool", r.mta.spool)
+        place = Damage(r.mta.spool, self.rng).do(kind)
         if place is None:
             self.counts["nothing there: " + kind] += 1
-            peer.close()
             return
-        if os.geteuid() == 0:
-            subprocess.run(["chown", "-R", "nobody", str(mta.spool)], check=True)
-        account = Account(mta, peer, load.acked, load.sent, got, damaged=True)
-        try:
-            wrong = self.check(mta, account, peer)
-        except AssertionError as e:
-            wrong = [str(e)]
+        account = Account(r.mta, r.peer, load.acked, load.sent, got, damaged=True)
+        self.failures += r.judged(lambda: self.check(r, account), "damage%d" % i, "%s (%s)" % (kind, place))
         self.counts["harms"] += 1
         self.counts[kind] += 1
-        if wrong:
-            print("FAILED: %s (%s)\n  %s" % (kind, place, "\n  ".join(wrong[:6] + mta.log("paniclog")[-14:])), flush=True)
-            self.keep(mta, i)
-        self.failures += ["%s (%s): %s" % (kind, place, w) for w in wrong]
-        if mta.proc is not None and mta.proc.poll() is None:
-            mta.kill_all()
-        peer.close()
 
-    def check(self, mta, account, peer):
-        mta.start()
+    def check(self, r, account):
+        mta, peer = r.mta, r.peer
+        r.start()
         try:
             wait_until(lambda: self.over(mta), HANG, 0.05, "the rest of the mail")
         except AssertionError as e:
             return ["%s: %s, %s" % (e, mta.ctl("mailq", check=False)[:500], mta.ctl("--json", "ledger", check=False))]
         ledger, aside = ask(mta, "ledger"), ask(mta, "quarantine", "list")["messages"]
-        panic = "\n".join(mta.log("paniclog")) + mta.stderr()
+        panic = r.said()
         missing = account.missing()
         lost = missing - {m["recipient"] for m in aside}
         wrong = []
@@ -186,7 +166,7 @@ class Damages:
             wrong.append("%d are missing and %d counted as damaged: %s" % (len(lost), ledger["damaged"], sorted(lost)[:5]))
         if missing and not NAMED.search(panic):
             wrong.append("%d are missing and nothing is named" % len(missing))
-        wrong += [line for line in panic.splitlines() if ALARM.search(line)]
+        wrong += r.alarms()
         deaths = len(DEATHS.findall(panic))
         self.counts["processes that died of it"] += deaths
         if deaths > 6:
@@ -205,32 +185,19 @@ class Damages:
             return False
         return all(not q["active"] and not q["delayed"] and not q["in_work"] and not q["in_doubt"] for q in queues)
 
-    @staticmethod
-    def keep(mta, i):
-        to = os.environ.get("IMPETUS_CRASH_KEEP")
-        if to:
-            shutil.copytree(mta.dir, pathlib.Path(to) / ("damage%d" % i), dirs_exist_ok=True,
-                            ignore=shutil.ignore_patterns("control"))
-
 
 def work(folder, seed, kinds):
     return Damages(folder, seed, kinds).run()
 
 
 def main():
-    p = argparse.ArgumentParser()
-    p.add_argument("--short", action="store_true")
-    p.add_argument("--harms", type=int)
-    p.add_argument("--kind")
-    p.add_argument("--seed", type=int)
-    p.add_argument("--jobs", type=int, default=pool.default_jobs())
-    a = p.parse_args()
-    seed, n = pool.seed_of(a.seed), a.harms or (26 if a.short else 340)
+    a = pool.options(harms=int, kind=str)
+    n = a.harms or (26 if a.short else 340)
     # Pages of the map have no checksum: what a damaged one costs is found by the long form, not asserted by the short one.
     known = tuple(k for k in KINDS if not k.startswith(("index page", "index cut"))) if a.short else KINDS
     kinds = [k for k in known if k.startswith(a.kind or "")]
-    print("seed %d, %d harms of %d kinds" % (seed, n, len(kinds)), flush=True)
-    sys.exit(pool.run("damage", seed, work, pool.shared([kinds[i % len(kinds)] for i in range(n)], PER_SPOOL, seed), a.jobs))
+    print("seed %d, %d harms of %d kinds" % (a.seed, n, len(kinds)), flush=True)
+    sys.exit(pool.run("damage", a.seed, work, pool.shared([kinds[i % len(kinds)] for i in range(n)], PER_SPOOL, a.seed), a.jobs))
 
 
 if __name__ == "__main__":

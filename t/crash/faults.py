@@ -4,14 +4,12 @@ that fits, once and from then on until it is taken back; writes only parts; and 
 lasts mail may be refused; when it is over the service must come to itself, and the account must be right.
 
 Prints its seed; the same seed gives the same faults."""
-import argparse
-import collections
 import errno
 import sys
 import time
 
 from parts import board, pool
-from parts.world import World
+from parts.harm import Harms
 
 PER_WORLD = 8
 SPOOL = ("EIO", "ENOSPC", "EDQUOT")
@@ -39,37 +37,11 @@ def code(name):
     return LMDB[name] if name in LMDB else getattr(errno, name)
 
 
-class Faulty:
-    def __init__(self, folder, seed, tasks):
-        self.w, self.tasks, self.counts = World(folder, seed, None), tasks, collections.Counter()
-        self.rng = self.w.rng
-
-    def run(self):
-        try:
-            for task in self.tasks:
-                self.one(*task)
-            self.w.finish()
-        except AssertionError as e:
-            self.w.abandon(str(e))
-        self.counts["answered 250"] += len(self.w.load.acked)
-        self.counts["arrived twice"] += len(self.w.account.twice())
-        self.counts["named in doubt"] += len(self.w.account.doubts)
-        for c, n in self.w.load.refused.items():
-            self.counts["transactions ended with %d" % c] += n
-        return self.counts, self.w.failures
-
+class Faulty(Harms):
     def one(self, point, error, onward):
         w, what = self.w, "%s %s%s" % (point, error, " from then on" if onward else "")
         self.arm(point, error, onward)
-        self.provoke(point)
-        hit = w.passed(0, 4)
-        if not hit and not w.down():
-            w.load.hold()                                   # some things are done only when the journals are still
-            w.reload()
-            self.w.mta.ctl("ledger", check=False)
-            hit = w.passed(0, 3)
-            w.load.go.set()
-            hit = hit or w.passed(0, 3)
+        hit = self.reached(point, 4)
         if hit and onward:
             time.sleep(self.rng.uniform(0.2, 1.2))
         w.board.clear()
@@ -127,18 +99,12 @@ def work(folder, seed, tasks):
 
 
 def main():
-    p = argparse.ArgumentParser()
-    p.add_argument("--short", action="store_true")
-    p.add_argument("--seed", type=int)
-    p.add_argument("--point")
-    p.add_argument("--jobs", type=int, default=pool.default_jobs())
-    a = p.parse_args()
-    seed = pool.seed_of(a.seed)
-    lots = plan(seed, a.short)
+    a = pool.options(point=str)
+    lots = plan(a.seed, a.short)
     if a.point:
         lots = [[t for lot in lots for t in lot if t[0].startswith(a.point)]]
-    print("seed %d, %d faults at %d points" % (seed, sum(map(len, lots)), len(board.error_points())), flush=True)
-    sys.exit(pool.run("faults", seed, work, lots, a.jobs))
+    print("seed %d, %d faults at %d points" % (a.seed, sum(map(len, lots)), len(board.error_points())), flush=True)
+    sys.exit(pool.run("faults", a.seed, work, lots, a.jobs))
 
 
 if __name__ == "__main__":

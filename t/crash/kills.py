@@ -4,13 +4,11 @@ random instants of every role, of all at once, before and during reloads; restar
 without its index. After each kill it asks for the account (parts/account.py).
 
 Prints its seed; the same seed gives the same kills in the same order (instants differ as the machine does)."""
-import argparse
-import collections
 import time
 import sys
 
 from parts import board, pool
-from parts.world import World
+from parts.harm import Harms
 
 ROLES = ("worker", "worker", "keeper", "console", "master", "all")
 WORKERS = (1, 2, 4, 8)
@@ -23,26 +21,8 @@ ONLY_WITH_CHANGE = ("reclaim.", "ended.", "segment.before_seal", "segment.before
 RARE = ("segment.", "reclaim.", "ended.", "seal.", "body.", "rebuild.", "keeper.", "journal.before_end")
 
 
-class Killing:
-    def __init__(self, folder, seed, tasks):
-        self.w, self.tasks, self.counts = World(folder, seed, None), tasks, collections.Counter()
-        self.rng = self.w.rng
-
-    def run(self):
-        try:
-            for task in self.tasks:
-                self.one(task)
-            self.w.finish()
-        except AssertionError as e:
-            self.w.abandon(str(e))
-        self.counts["answered 250"] += len(self.w.load.acked)
-        self.counts["arrived"] += len(self.w.peer.got)
-        self.counts["arrived twice"] += len(self.w.account.twice())
-        self.counts["named in doubt"] += len(self.w.account.doubts)
-        return self.counts, self.w.failures
-
-    def one(self, task):
-        what, name = task
+class Killing(Harms):
+    def one(self, what, name):
         if self.rng.random() < 0.125:
             self.w.reload()
             self.counts["reloads under way"] += 1
@@ -68,14 +48,7 @@ class Killing:
         w.board.set(0, name, board.KILL_ALL if all_at_once else board.KILL,
                     at=1 if name.startswith(RARE) else self.rng.choice((1, 2, 5, 12)))
         children = w.pids(None)
-        self.provoke(name)
-        hit = w.passed(0, 2 if name.startswith(RARE) else 4)
-        if not hit and not w.down():
-            w.load.hold()                                   # some things are done only when the journals are still
-            w.reload()
-            hit = w.passed(0, 3)
-            w.load.go.set()
-            hit = hit or w.passed(0, 3)
+        hit = self.reached(name, 2 if name.startswith(RARE) else 4)
         w.board.clear()
         if hit and all_at_once:
             w.mta.proc.wait()
@@ -120,15 +93,10 @@ def work(folder, seed, tasks):
 
 
 def main():
-    p = argparse.ArgumentParser()
-    p.add_argument("--short", action="store_true")
-    p.add_argument("--kills", type=int)
-    p.add_argument("--seed", type=int)
-    p.add_argument("--jobs", type=int, default=pool.default_jobs())
-    a = p.parse_args()
-    seed, kills = pool.seed_of(a.seed), a.kills or (50 if a.short else 1000)
-    print("seed %d, %d kills, %d points" % (seed, kills, len(board.kill_points())), flush=True)
-    sys.exit(pool.run("crash", seed, work, plan(kills, seed, a.short), a.jobs))
+    a = pool.options(kills=int)
+    kills = a.kills or (50 if a.short else 1000)
+    print("seed %d, %d kills, %d points" % (a.seed, kills, len(board.kill_points())), flush=True)
+    sys.exit(pool.run("crash", a.seed, work, plan(kills, a.seed, a.short), a.jobs))
 
 
 if __name__ == "__main__":

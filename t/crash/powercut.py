@@ -5,12 +5,10 @@ writes down what one of several disks would then hold (parts/disk.py), starts im
 what was acknowledged is delivered, queued or bounced, and what arrived before and after the cut is named in doubt.
 
 Prints its seed."""
-import argparse
 import collections
 import pathlib
 import random
 import shutil
-import subprocess
 import sys
 import tempfile
 import os
@@ -20,13 +18,11 @@ import time
 from parts import pool
 from parts.account import Account, HANG, ask
 from parts.disk import FATES, Disk
-from parts.mail import Peer
-from parts.recording import EXTRA, Talk, events, record
-from lib.impetus import ALARM, Impetus, wait_until
+from parts.recording import Talk, events, record
+from parts.revival import revival
+from lib.impetus import wait_until
 
 PER_RECORDING = 250
-# Memory for a disk: what a cut leaves there is gone a second later.
-FAST = "/dev/shm"
 
 
 def harm(rng):
@@ -66,52 +62,29 @@ class Cuts:
         return self.counts, self.failures
 
     def cut(self, i, disk, root, fate, talk, sent):
-        with tempfile.TemporaryDirectory(prefix="impetus-cut-", dir=FAST) as name:
-            peer, workers = Peer(), self.rng.choice((1, 1, 1, 2, 4))
-            peer.let_go = True
-            mta = Impetus(pathlib.Path(name) / "mta", peer.port, workers=workers, as_user="nobody", extra=EXTRA)
-            disk.write(root, mta.spool, fate, self.rng)
-            if os.geteuid() == 0:
-                subprocess.run(["chown", "-R", "nobody", str(mta.spool)], check=True)
+        workers = self.rng.choice((1, 1, 1, 2, 4))
+        with revival(workers) as r:
+            disk.write(root, r.mta.spool, fate, self.rng)
             drop = self.rng.random() < 0.05
             if drop:
-                shutil.rmtree(mta.spool / "index", ignore_errors=True)
+                shutil.rmtree(r.mta.spool / "index", ignore_errors=True)
                 self.counts["of these without the index"] += 1
             what = "cut %d (%s, %s, %d workers%s)" % (i, disk.kind, fate, workers, ", no index" if drop else "")
-            account = Account(mta, peer, set(talk.acked), sent, set(talk.given))
-            try:
-                wrong = self.check(mta, account, what)
-            except AssertionError as e:
-                wrong = ["%s: %s" % (what, e)]
-            if wrong:
-                self.keep(mta, i)
-                print("FAILED: " + "\n".join(wrong[:6] + mta.log("paniclog")[-12:]), flush=True)
-            self.failures += wrong
+            account = Account(r.mta, r.peer, set(talk.acked), sent, set(talk.given))
+            self.failures += r.judged(lambda: self.check(r, account), "cut%d" % i, what)
             self.counts["acknowledged before the cuts"] += len(account.acked)
-            self.counts["queued at the cuts and delivered after"] += sum(peer.got.values())
+            self.counts["queued at the cuts and delivered after"] += sum(r.peer.got.values())
             self.counts["arrived before and after"] += len(account.twice())
             self.counts["named in doubt"] += len(account.doubts)
-            if mta.proc is not None and mta.proc.poll() is None:
-                mta.kill_all()
-            peer.close()
 
-    def check(self, mta, account, what):
-        mta.start()
-        wrong = account.settle(what)
+    def check(self, r, account):
+        r.start()
+        wrong = account.settle("after it")
         if self.rng.random() < 0.1:
-            wait_until(lambda: ask(mta, "ledger")["queued"] == 0, HANG, 0.05, "an empty queue")
+            wait_until(lambda: ask(r.mta, "ledger")["queued"] == 0, HANG, 0.05, "an empty queue")
             self.counts["of these drained to the last"] += 1
-            wrong += account.settle(what + ", drained")
-        text = "\n".join(mta.log("paniclog")) + mta.stderr()
-        wrong += ["%s: %s" % (what, line) for line in text.splitlines() if ALARM.search(line) or "damage" in line]
-        return wrong
-
-    @staticmethod
-    def keep(mta, i):
-        to = os.environ.get("IMPETUS_CRASH_KEEP")
-        if to:
-            shutil.copytree(mta.dir, pathlib.Path(to) / ("cut%d" % i), dirs_exist_ok=True,
-                            ignore=shutil.ignore_patterns("control"))
+            wrong += account.settle("drained")
+        return wrong + r.alarms() + [line for line in r.said().splitlines() if "damage" in line]
 
 
 def work(folder, seed, share):
@@ -119,13 +92,8 @@ def work(folder, seed, share):
 
 
 def main():
-    p = argparse.ArgumentParser()
-    p.add_argument("--short", action="store_true")
-    p.add_argument("--cuts", type=int)
-    p.add_argument("--seed", type=int)
-    p.add_argument("--jobs", type=int, default=pool.default_jobs())
-    a = p.parse_args()
-    seed, cuts = pool.seed_of(a.seed), a.cuts or (60 if a.short else 2000)
+    a = pool.options(cuts=int)
+    seed, cuts = a.seed, a.cuts or (60 if a.short else 2000)
     print("seed %d, %d cuts" % (seed, cuts), flush=True)
     worst = 0
     with tempfile.TemporaryDirectory(prefix="impetus-power-") as top:

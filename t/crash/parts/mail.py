@@ -12,6 +12,8 @@ import time
 from lib import corpus
 from lib.smtp import Client, Sink
 
+# The service that gets it: what is put off comes again at once, and segments are many.
+EXTRA = "retry_interval = 1\nmax_retry_interval = 2\nsegment_size = 1048576\nspool_free_min = 0"
 KINDS = ("r", "r", "r", "r", "r", "r", "two", "later", "no", "stay")
 NUMBER = re.compile(r"^[a-z]+?(\d+)[ab]?@")
 

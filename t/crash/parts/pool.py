@@ -1,4 +1,5 @@
 """Several worlds beside each other, each in a process of its own, and one table of what they did."""
+import argparse
 import collections
 import concurrent.futures
 import multiprocessing
@@ -10,8 +11,17 @@ import tempfile
 import time
 
 
-def seed_of(given):
-    return given if given is not None else int.from_bytes(os.urandom(4), "little")
+def options(**more):
+    """The command line that all parts have, with a seed in any case, and options of one's own: name = type."""
+    p = argparse.ArgumentParser()
+    p.add_argument("--short", action="store_true")
+    p.add_argument("--seed", type=int)
+    p.add_argument("--jobs", type=int, default=int(os.environ.get("IMPETUS_CRASH_JOBS", 2 * (os.cpu_count() or 1))))
+    for name, kind in more.items():
+        p.add_argument("--" + name, type=kind)
+    a = p.parse_args()
+    a.seed = a.seed if a.seed is not None else int.from_bytes(os.urandom(4), "little")
+    return a
 
 
 def run(name, seed, work, tasks, jobs):
@@ -44,10 +54,6 @@ def shared(items, per, seed):
     items = list(items)
     random.Random(seed).shuffle(items)
     return [items[i:i + per] for i in range(0, len(items), per)]
-
-
-def default_jobs():
-    return int(os.environ.get("IMPETUS_CRASH_JOBS", 2 * (os.cpu_count() or 1)))
 
 
 sys.setswitchinterval(0.002)

@@ -8,13 +8,12 @@ import subprocess
 from lib.impetus import Impetus, wait_until
 from lib.smtp import ID
 
-from .mail import Load, Peer, rcpts
+from .mail import EXTRA, Load, Peer, rcpts
 
 HERE = pathlib.Path(__file__).resolve().parents[1]
 HEAD = struct.Struct("<QQQQQII")
 END = b"\r\n.\r\n"
 RCPT = re.compile(rb"RCPT TO:<([^>]*)>")
-EXTRA = "retry_interval = 1\nmax_retry_interval = 2\nsegment_size = 1048576\nspool_free_min = 0"
 
 
 def events(path):

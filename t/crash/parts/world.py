@@ -10,9 +10,7 @@ from lib.impetus import Impetus, alive, wait_until
 
 from .account import HANG, Account, ask
 from .board import Board
-from .mail import Load, Peer
-
-EXTRA = "retry_interval = 1\nmax_retry_interval = 2\nsegment_size = 1048576\nspool_free_min = 0"
+from .mail import EXTRA, Load, Peer
 
 
 class World:
