@@ -4,21 +4,17 @@
  * Input: lines as a client sends them, in pieces that end with \1; \2 begins an answer of another process (u8 status,
  * text up to the next \1), given to the oldest open question. */
 #include <fcntl.h>
-#include <ftw.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "policy/conf/conf.h"
-#include "shm/base/log.h"
 #include "shm/base/mem.h"
 #include "spool/format/addr.h"
 #include "spool/spool_keeper.h"
-#include "spool/spool_segment.h"
+#include "t/fuzz/home.h"
 #include "worker/console/console_int.h"
 #include "worker/delivery/delivery_options.h"
 
@@ -26,8 +22,7 @@ enum { QUESTIONS = 256, TURNS = 6 };
 
 /* Once a process: a small spool as the console finds it, with a hostile name or two in it. */
 static struct {
-	char folder[64];
-	int dir, journal;
+	struct home home;
 	struct shm_area *area;
 	struct index *index;
 	struct state *state;
@@ -145,23 +140,17 @@ make_spool(void)
 {
 	static const struct keeper_hooks hooks = { .alive = nobody_lives, .mark = no_mark };
 	_Atomic uint32_t highest = 1;
-	struct keeper_conf conf = { .spool_fd = s.dir,
+	struct keeper_conf conf = { .spool_fd = s.home.dir,
 				    .index_path = "index",
 				    .index_size = 16 << 20,
 				    .highest = &highest,
 				    .writer = 1000,
 				    .segment_size = SEGMENT_SIZE_MIN,
 				    .hooks = &hooks };
-	struct segment_head head = { .number = 1, .kind = SEGMENT_JOURNAL, .writer = 5, .size = SEGMENT_SIZE_MIN };
-	char page[SEGMENT_HEAD], name[SEGMENT_NAME];
 	struct keeper *k;
 	struct state *state;
-	int fd;
+	int fd = home_segment(&s.home, 1, SEGMENT_JOURNAL);
 
-	segment_head_write(&head, page);
-	segment_name(SEGFILE_SEG, 1, name);
-	fd = openat(s.journal, name, O_RDWR | O_CREAT | O_CLOEXEC, 0640);
-	require_that(fd >= 0 && segment_write(fd, 0, page, sizeof(page)) == OK, "fuzz");
 	put_mail(fd);
 	close(fd);
 	require_that(keeper_open(&conf, &k) == OK && keeper_settle(k, clock_mono()) == OK, "fuzz");
@@ -173,15 +162,6 @@ make_spool(void)
 	state_close(&state);
 }
 
-static int
-drop(const char *path, const struct stat *st, int flag, struct FTW *ftw)
-{
-	(void)st;
-	(void)flag;
-	(void)ftw;
-	return remove(path);
-}
-
 static void
 end(void)
 {
@@ -189,9 +169,7 @@ end(void)
 	state_close(&s.state);
 	conf_unref(&s.conf);
 	shm_area_free(&s.area);
-	close(s.journal);
-	close(s.dir);
-	(void)nftw(s.folder, drop, 8, FTW_DEPTH | FTW_PHYS);
+	home_end(&s.home);
 }
 
 static void
@@ -217,14 +195,9 @@ begin(void)
 	int home = open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	uint8_t owners[PARTITIONS];
 
-	log_set_level(LOG_LVL_FATAL);
 	clock_set_source(fake_clock, fake_clock);
-	snprintf(s.folder, sizeof(s.folder), "%s/impetus-fuzz.XXXXXX",
-		 access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
-	require_that(mkdtemp(s.folder) != NULL && chdir(s.folder) == 0, "fuzz");
-	s.dir = open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	require_that(mkdir("journal", 0750) == 0, "fuzz");
-	s.journal = open("journal", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	home_begin(&s.home);
+	require_that(fchdir(s.home.dir) == 0, "fuzz");
 	s.area = shm_area_new();
 	memset(owners, 2, sizeof(owners));
 	partitions_publish(s.area, 1, owners);
@@ -451,8 +424,8 @@ world_open(struct world *w)
 				    .slot = 1,
 				    .area = s.area,
 				    .conf = s.conf,
-				    .spool_dirfd = s.dir,
-				    .spool_path = s.folder };
+				    .spool_dirfd = s.home.dir,
+				    .spool_path = s.home.folder };
 	require_that(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fd) == 0, "fuzz");
 	require_that(req_pair(&others[0], &others[1]) == OK, "fuzz");
 	w->others = others[0];

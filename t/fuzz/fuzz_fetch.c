@@ -3,21 +3,17 @@
  * Input: u8 which item (and 4: the checksums are as they are, not made right), u16 length of the record, record, and
  * the file of its body, which is segment 2000001. */
 #include <errno.h>
-#include <fcntl.h>
-#include <ftw.h>
 #include <poll.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
-#include "shm/base/log.h"
 #include "shm/base/mem.h"
 #include "shm/shm_area.h"
 #include "spool/spool.h"
 #include "spool/spool_index.h"
+#include "t/fuzz/home.h"
 #include "t/fuzz/mend.h"
 #include "worker/console/message_text.h"
 
@@ -25,8 +21,7 @@ enum { ID = 10, BODY_SEGMENT = 2000001, TEXT_MOST = 8192 };
 
 /* One spool for the process's life; segments come and go under numbers that are never used twice. */
 static struct {
-	char folder[64];
-	int dir, journal;
+	struct home home;
 	struct shm_area *area;
 	struct spool *sp;
 	uint32_t number;
@@ -40,23 +35,12 @@ struct answer {
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 
-static int
-drop(const char *path, const struct stat *st, int flag, struct FTW *ftw)
-{
-	(void)st;
-	(void)flag;
-	(void)ftw;
-	return remove(path);
-}
-
 static void
 end(void)
 {
 	spool_close(&s.sp);
-	close(s.journal);
-	close(s.dir);
 	shm_area_free(&s.area);
-	(void)nftw(s.folder, drop, 8, FTW_DEPTH | FTW_PHYS);
+	home_end(&s.home);
 }
 
 static void
@@ -65,17 +49,12 @@ begin(void)
 	struct spool_conf conf = { .slot = 3, .writer = 77, .generation = 5, .segment_size = SEGMENT_SIZE_MIN };
 	enum err e = OK;
 
-	log_set_level(LOG_LVL_FATAL);
-	snprintf(s.folder, sizeof(s.folder), "%s/impetus-fuzz.XXXXXX",
-		 access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
-	require_that(mkdtemp(s.folder) != NULL, "fuzz");
-	s.dir = open(s.folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	home_begin(&s.home);
 	s.area = shm_area_new();
-	conf.dirfd = s.dir;
+	conf.dirfd = s.home.dir;
 	conf.area = s.area;
 	s.sp = spool_open(&conf, &e);
 	require_that(s.sp != NULL, "fuzz");
-	s.journal = openat(s.dir, "journal", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	s.number = 1000000;
 	atexit(end);
 }
@@ -83,14 +62,8 @@ begin(void)
 static void
 put(uint32_t number, enum segment_kind kind, const char *p, size_t n)
 {
-	struct segment_head h = { .number = number, .kind = kind, .writer = 5, .size = SEGMENT_SIZE_MIN };
-	char name[SEGMENT_NAME], page[SEGMENT_HEAD];
-	int fd;
+	int fd = home_segment(&s.home, number, kind);
 
-	segment_head_write(&h, page);
-	segment_name(SEGFILE_SEG, number, name);
-	fd = openat(s.journal, name, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0640);
-	require_that(fd >= 0 && segment_write(fd, 0, page, sizeof(page)) == OK, "fuzz");
 	require_that(segment_write(fd, SEGMENT_HEAD, p, n) == OK, "fuzz");
 	close(fd);
 }
@@ -101,7 +74,7 @@ take_away(uint32_t number)
 	char name[SEGMENT_NAME];
 
 	segment_name(SEGFILE_SEG, number, name);
-	(void)unlinkat(s.journal, name, 0);
+	(void)unlinkat(s.home.journal, name, 0);
 }
 
 static void
@@ -164,7 +137,7 @@ show(struct place at, uint16_t item, bool found)
 {
 	struct index_row row = { .id = ID, .place = at, .item = item };
 	struct message_text text = { .raw = { 0 } };
-	enum err e = message_text_read(s.dir, &row, TEXT_MOST, &text);
+	enum err e = message_text_read(s.home.dir, &row, TEXT_MOST, &text);
 
 	require_that(!found || e == OK || text.envelope.id == ID, "fuzz");
 	if (e == OK)

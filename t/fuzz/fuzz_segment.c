@@ -3,17 +3,14 @@
  * Input: steps of u8 what, u8 segment, u16 length, bytes. The folder stands in memory where there is such a place. */
 #include <dirent.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
-#include "shm/base/log.h"
 #include "shm/base/mem.h"
 #include "spool/spool_keeper.h"
+#include "t/fuzz/home.h"
 #include "t/fuzz/mend.h"
 
 enum { SEGMENTS = 4, STEPS_MAX = 64, WORK_MAX = 20000, KEEPER = 1000, TURNS_STUCK = 8 };
@@ -25,15 +22,13 @@ struct writer {
 };
 
 struct world {
-	int spool, journal;
+	struct home home;
 	struct writer w[SEGMENTS]; /* writer N writes segment N, both counted from 1 */
 	struct keeper *k;
 	_Atomic uint32_t highest;
 	uint64_t lives;
 	unsigned work;
 };
-
-static char folder[64];
 
 static usec_t
 still(void)
@@ -95,7 +90,7 @@ open_file(struct world *w, enum segment_file what, uint32_t number)
 	int fd;
 
 	segment_name(what, number, name);
-	fd = openat(w->journal, name, O_RDWR | O_CREAT | O_CLOEXEC, 0640);
+	fd = openat(w->home.journal, name, O_RDWR | O_CREAT | O_CLOEXEC, 0640);
 	require_that(fd >= 0, "fuzz");
 	return fd;
 }
@@ -141,20 +136,12 @@ add(struct world *w, uint32_t number, const char *p, size_t n)
 	wr->off += (uint32_t)((n + RECORD_ALIGN - 1) & ~(size_t)(RECORD_ALIGN - 1));
 }
 
-static int
-drop(const char *path, const struct stat *st, int flag, struct FTW *ftw)
-{
-	(void)st;
-	(void)flag;
-	return ftw->level == 0 ? 0 : remove(path);
-}
-
 /* ---- keepers ---- */
 
 static void
 settle(struct world *w)
 {
-	struct keeper_conf conf = { .spool_fd = w->spool,
+	struct keeper_conf conf = { .spool_fd = w->home.dir,
 				    .index_path = "index",
 				    .index_size = 16 << 20,
 				    .highest = &w->highest,
@@ -274,7 +261,7 @@ step(struct world *w, enum step what, uint32_t seg, const uint8_t *p, size_t n)
 		break;
 	case REBUILD:
 		keeper_close(&w->k);
-		(void)unlinkat(w->spool, "index/data.mdb", 0);
+		(void)unlinkat(w->home.dir, "index/data.mdb", 0);
 		settle(w);
 		break;
 	case RESTART:
@@ -324,48 +311,23 @@ check_end(struct world *w)
 	bytes_fini(&after);
 }
 
-static void
-remove_folder(void)
-{
-	(void)nftw(folder, drop, 8, FTW_DEPTH | FTW_PHYS);
-	(void)rmdir(folder);
-}
-
-static void
-open_folder(struct world *w)
-{
-	if (folder[0] == '\0') {
-		snprintf(folder, sizeof(folder), "%s/impetus-fuzz.XXXXXX",
-			 access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
-		require_that(mkdtemp(folder) != NULL, "fuzz");
-		atexit(remove_folder);
-	}
-	w->spool = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	require_that(w->spool >= 0 && mkdirat(w->spool, "journal", 0750) == 0, "fuzz");
-	w->journal = openat(w->spool, "journal", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	require_that(w->journal >= 0, "fuzz");
-}
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
-	int home = open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	struct world w = { .spool = -1 };
+	int before = open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct world w = { .work = 0 };
 
-	log_set_level(LOG_LVL_FATAL);
 	clock_set_source(still, still);
-	open_folder(&w);
-	require_that(home >= 0 && fchdir(w.spool) == 0, "fuzz");
+	home_begin(&w.home);
+	require_that(before >= 0 && fchdir(w.home.dir) == 0, "fuzz");
 	steps(&w, data, n);
 	check_end(&w);
 	keeper_close(&w.k);
-	close(w.journal);
-	close(w.spool);
-	require_that(fchdir(home) == 0, "fuzz");
-	close(home);
-	(void)nftw(folder, drop, 8, FTW_DEPTH | FTW_PHYS);
+	require_that(fchdir(before) == 0, "fuzz");
+	close(before);
+	home_end(&w.home);
 	clock_set_source(NULL, NULL);
 	return 0;
 }

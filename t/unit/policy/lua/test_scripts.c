@@ -21,12 +21,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#include <arpa/inet.h>
 #include <cmocka.h>
 
-#include "policy/lua/lua_host.h"
-#include "shm/base/log.h"
 #include "shm/base/mem.h"
+#include "t/policy/worker.h"
 
 #define SCRIPTS "t/policy"
 
@@ -40,156 +38,30 @@ struct answer {
 	char text[256];
 };
 
-struct wait {
-	bool live;
-	policy_dns_done *dns;
-	void (*timer)(void *arg);
-	void *arg;
-	usec_t at;
-	const struct answer *answer;
-};
-
 struct world {
-	struct policy_host_ops ops;
-	struct policy *policy;
-	struct lua_host *host;
-	struct policy_session *session;
-	struct policy_msg *msg, *clone;
-	struct policy_bundle *bundle;
+	struct worker worker; /* the first: what is answered is found by it */
 	struct lua_host_conf conf;
 	struct answer answers[8];
 	unsigned nanswers;
-	struct wait waits[16];
-	struct bytes log, capabilities;
-	struct policy_run run;
-	bool done;
+	struct bytes log;
 	usec_t tick;
 };
 
-static usec_t now_mono = 1000000;
-static usec_t tick;
-
-static usec_t
-fake_mono(void)
-{
-	return now_mono += tick;
-}
-
-static usec_t
-fake_real(void)
-{
-	return INT64_C(1700000000) * USEC_PER_SEC;
-}
-
-static struct wait *
-wait_new(struct world *w)
-{
-	for (size_t i = 0; i < sizeof(w->waits) / sizeof(w->waits[0]); i++) {
-		if (!w->waits[i].live) {
-			w->waits[i] = (struct wait){ .live = true };
-			return &w->waits[i];
-		}
-	}
-	fail_msg("too many waits at once");
-	return NULL;
-}
-
-static void *
-dns_start(void *arg, const char *name, const char *type, policy_dns_done *done, void *done_arg)
-{
-	struct world *w = arg;
-	struct wait *wait = wait_new(w);
-
-	wait->dns = done;
-	wait->arg = done_arg;
-	for (unsigned i = 0; i < w->nanswers; i++)
-		if (strcmp(w->answers[i].name, name) == 0 && strcmp(w->answers[i].type, type) == 0)
-			wait->answer = &w->answers[i];
-	return wait;
-}
-
-static void
-dns_cancel(void *arg, void *query)
-{
-	(void)arg;
-	assert_true(((struct wait *)query)->live);
-	((struct wait *)query)->live = false;
-}
-
-static void *
-timer_start(void *arg, usec_t at, void (*fn)(void *fn_arg), void *fn_arg)
-{
-	struct wait *wait = wait_new(arg);
-
-	wait->timer = fn;
-	wait->arg = fn_arg;
-	wait->at = at;
-	return wait;
-}
-
-/* One thing that is due, as the loop would; false: nothing is. */
 static bool
-turn(struct world *w, bool late)
+answer(struct worker *w, struct wait *wait)
 {
-	struct wait *next = NULL;
+	const struct world *world = (const struct world *)(const void *)w;
+	const struct answer *a = NULL;
 
-	for (size_t i = 0; i < sizeof(w->waits) / sizeof(w->waits[0]); i++) {
-		struct wait *wait = &w->waits[i];
-
-		if (!wait->live)
-			continue;
-		if (wait->dns != NULL && wait->answer != NULL) {
-			wait->live = false;
-			wait->dns(wait->arg, wait->answer->error, wait->answer->rows, wait->answer->n);
-			return true;
-		}
-		if (wait->timer != NULL && (next == NULL || wait->at < next->at))
-			next = wait;
-	}
-	if (next == NULL || (!late && next->at > now_mono + USEC_PER_SEC))
+	for (unsigned i = 0; i < world->nanswers; i++)
+		if (strcmp(world->answers[i].name, wait->name) == 0 && strcmp(world->answers[i].type, wait->type) == 0)
+			a = &world->answers[i];
+	if (a == NULL)
 		return false;
-	if (next->at > now_mono)
-		now_mono = next->at;
-	next->live = false;
-	next->timer(next->arg);
+	wait->live = false;
+	wait->dns(wait->arg, a->error, a->rows, a->n);
 	return true;
 }
-
-static bool
-capability_add(void *session, struct slice name)
-{
-	struct world *w = session;
-
-	bytes_add_slice(&w->capabilities, name);
-	bytes_add_char(&w->capabilities, '\n');
-	return true;
-}
-
-static bool
-capability_remove(void *session, struct slice name)
-{
-	(void)session;
-	(void)name;
-	return true;
-}
-
-static int64_t
-inbound_sessions(void *session, struct slice cidr, struct slice service)
-{
-	(void)session;
-	if (!slice_eq(service, SLICE("SMTP")))
-		return -1;
-	return cidr.n == 0 ? 3 : 7;
-}
-
-static bool
-binding_known(void *arg, struct slice name)
-{
-	(void)arg;
-	return slice_eq(name, SLICE("out1"));
-}
-
-static const struct policy_view_ops view = { capability_add, capability_remove, inbound_sessions };
 
 static void
 sink(void *arg, enum log_level level, const char *line, size_t len)
@@ -221,42 +93,12 @@ read_text(const char *path, size_t *n)
 }
 
 static void
-session_begin(struct world *w)
-{
-	struct policy_session_env env = { .ops = &view, .owner = w, .conn = 0x1234, .protocol = POLICY_ESMTP };
-	struct sockaddr_in *in = (struct sockaddr_in *)(void *)&env.remote;
-	const struct policy_msg_env mail = { .sender = SLICE("from@sender.example"),
-					     .rcpt = SLICE("to@example.com"),
-					     .id = 1,
-					     .batch = 2,
-					     .conn = 0x1234 };
-
-	in->sin_family = AF_INET;
-	in->sin_port = htons(4321);
-	in->sin_addr.s_addr = inet_addr("192.0.2.7");
-	w->session = policy_session_new(w->policy, &env);
-	w->msg = policy_msg_new(w->session, &mail);
-	policy_msg_replace_header(w->msg, SLICE("Received: from x by y\r\nSubject: =?iso-8859-1?Q?caf=E9?= au\r\n"
-						" lait\r\nTo: <to@example.com>\r\n"));
-	policy_msg_replace_body(w->msg, SLICE("\r\nHello\r\nworld\r\n"));
-}
-
-static void
-session_end(struct world *w)
-{
-	policy_run_fini(&w->run);
-	policy_msg_free(&w->clone);
-	policy_msg_free(&w->msg);
-	policy_session_free(&w->session);
-}
-
-static void
 add_script(struct world *w, const char *name, const char *path)
 {
 	size_t n;
 	char *text = read_text(path, &n);
 
-	assert_int_equal(policy_bundle_add(w->bundle, name, path, slice_of(text, n)), OK);
+	assert_int_equal(policy_bundle_add(w->worker.bundle, name, path, slice_of(text, n)), OK);
 	free(text);
 }
 
@@ -267,68 +109,24 @@ world_open(struct world *w)
 				       .max_memory = 4 << 20,
 				       .state_memory = 16 << 20,
 				       .max_time = 10 * USEC_PER_SEC } };
-	w->ops = (struct policy_host_ops){ dns_start, dns_cancel, timer_start, dns_cancel, binding_known, w };
-	w->policy = policy_new("mx.example.test", &w->ops);
-	w->bundle = policy_bundle_new();
-	log_set_sink(sink, w);
-	clock_set_source(fake_mono, fake_real);
-	tick = 0;
+	worker_open(&w->worker, answer, sink, w);
+	worker_tick = 0;
 }
 
 static void
 world_close(struct world *w)
 {
-	session_end(w);
-	lua_host_free(&w->host);
-	policy_free(&w->policy);
-	policy_bundle_free(&w->bundle);
+	worker_close(&w->worker);
 	bytes_fini(&w->log);
-	bytes_fini(&w->capabilities);
-	log_set_sink(NULL, NULL);
-	clock_set_source(NULL, NULL);
 }
 
 /* --- directives ----------------------------------------------------------------------------------------------------
  */
 
 static void
-on_done(struct policy_run *r, void *arg)
-{
-	(void)r;
-	((struct world *)arg)->done = true;
-}
-
-/* In the phases of one recipient a clone is what they see, as in reception. */
-static struct policy_msg *
-msg_for(struct world *w, enum policy_phase phase)
-{
-	if (phase < PHASE_MAILFROM)
-		return NULL;
-	if (phase < PHASE_EACH_RCPT)
-		return w->msg;
-	if (w->clone == NULL)
-		w->clone = policy_msg_clone(w->msg, 3, policy_msg_rcpt(w->msg));
-	return w->clone;
-}
-
-static enum err
-run_phase(struct world *w, enum policy_phase phase)
-{
-	policy_run_fini(&w->run);
-	w->done = false;
-	w->run.phase = phase;
-	w->run.session = w->session;
-	w->run.msg = msg_for(w, phase);
-	w->run.str = phase == PHASE_EHLO ? SLICE("client.example") : SLICE("someone@example.net");
-	w->run.done = on_done;
-	w->run.arg = w;
-	return policy_run(&w->run);
-}
-
-static void
 check_reply(const struct world *w, const char *want, const char *line)
 {
-	const struct policy_verdict *v = &w->run.verdict;
+	const struct policy_verdict *v = &w->worker.run.verdict;
 	char *text;
 	const int code = (int)strtol(want, &text, 10);
 
@@ -348,35 +146,36 @@ check_discard(struct world *w, const char *want, const char *line)
 {
 	struct slice why;
 
-	if (!policy_msg_discarded(w->run.msg, &why) || strstr(why.p, want) == NULL)
+	if (!policy_msg_discarded(w->worker.run.msg, &why) || strstr(why.p, want) == NULL)
 		fail_msg("%s: not discarded so", line);
 }
 
 static void
 do_phase(struct world *w, enum policy_phase phase, const char *want, const char *line)
 {
-	enum err e = run_phase(w, phase);
+	enum err e = worker_phase(&w->worker, phase);
 
 	if (strcmp(want, "cancel") == 0) {
 		assert_int_equal(e, ERR_AGAIN);
-		policy_cancel(&w->run);
-		assert_false(w->done);
+		policy_cancel(&w->worker.run);
+		assert_false(w->worker.done);
 		return;
 	}
 	const bool late = strcmp(want, "late") == 0;
 	if (late)
 		assert_int_equal(e, ERR_AGAIN);
-	for (int i = 0; e == ERR_AGAIN && !w->done && i < 1000; i++)
-		if (!turn(w, late))
+	for (int i = 0; e == ERR_AGAIN && !w->worker.done && i < 1000; i++)
+		if (!worker_turn(&w->worker, late ? INT64_MAX : worker_now + USEC_PER_SEC))
 			break;
-	if (e == ERR_AGAIN && !w->done)
+	if (e == ERR_AGAIN && !w->worker.done)
 		fail_msg("%s: still waits", line);
 	bytes_cstr(&w->log);
 	if (late) {
 		check_reply(w, "421", line);
 	} else if (strcmp(want, "cont") == 0) {
-		if (w->run.verdict.kind != VERDICT_CONT)
-			fail_msg("%s: got %d %s\n%s", line, w->run.verdict.code, w->run.verdict.text.p, w->log.p);
+		if (w->worker.run.verdict.kind != VERDICT_CONT)
+			fail_msg("%s: got %d %s\n%s", line, w->worker.run.verdict.code, w->worker.run.verdict.text.p,
+				 w->log.p);
 	} else if (strncmp(want, "discard ", 8) == 0) {
 		check_discard(w, want + 8, line);
 	} else {
@@ -437,7 +236,7 @@ check_context(const struct policy_context *c, const char *want, const char *line
 static void
 check_state(struct world *w, const char *word, const char *rest, const char *line)
 {
-	struct policy_msg *m = w->clone != NULL ? w->clone : w->msg;
+	struct policy_msg *m = w->worker.clone != NULL ? w->worker.clone : w->worker.msg;
 
 	if (strcmp(word, "log") == 0 || strcmp(word, "nolog") == 0)
 		check_has("log", slice_bytes(&w->log), rest, word[0] == 'l', line);
@@ -452,7 +251,7 @@ check_state(struct world *w, const char *word, const char *rest, const char *lin
 	else if (strcmp(word, "binding") == 0)
 		assert_string_equal(policy_msg_binding(m).p, rest);
 	else if (strcmp(word, "capability") == 0)
-		check_has("capabilities", slice_bytes(&w->capabilities), rest, true, line);
+		check_has("capabilities", slice_bytes(&w->worker.capabilities), rest, true, line);
 	else
 		fail_msg("%s: what is that?", line);
 }
@@ -463,13 +262,13 @@ directive(struct world *w, const char *word, char *rest, const char *line)
 	if (strcmp(word, "dns") == 0) {
 		add_answer(w, rest);
 	} else if (strcmp(word, "session") == 0) {
-		session_end(w);
-		session_begin(w);
+		worker_session_end(&w->worker);
+		worker_session(&w->worker);
 	} else if (strcmp(word, "bypass") == 0) {
 		char key[64];
 
 		snprintf(key, sizeof(key), "__bypass_%s", rest);
-		policy_context_set(policy_session_conn(w->session), slice_str(key), SLICE("true"));
+		policy_context_set(policy_session_conn(w->worker.session), slice_str(key), SLICE("true"));
 	} else {
 		for (int p = 0; p < PHASE_MAX; p++) {
 			if (strcmp(policy_phases[p].name, word) == 0) {
@@ -511,17 +310,17 @@ host_open(struct world *w, const char *load)
 
 	w->conf.scripts = scripts;
 	w->conf.nscripts = 2;
-	w->conf.bundle = w->bundle;
-	w->host = lua_host_new(w->policy, &w->conf, &errs);
+	w->conf.bundle = w->worker.bundle;
+	w->worker.host = lua_host_new(w->worker.policy, &w->conf, &errs);
 	bytes_cstr(&errs);
 	if (load != NULL) {
-		assert_null(w->host);
+		assert_null(w->worker.host);
 		check_has("errors", slice_bytes(&errs), load, true, load);
-	} else if (w->host == NULL) {
+	} else if (w->worker.host == NULL) {
 		fail_msg("does not load:\n%s", errs.p);
 	}
 	bytes_fini(&errs);
-	return w->host != NULL;
+	return w->worker.host != NULL;
 }
 
 static void
@@ -529,15 +328,14 @@ check_healthy(struct world *w)
 {
 	struct lua_host_stats stats;
 
-	session_end(w);
-	session_begin(w);
-	tick = 0;
-	assert_int_equal(run_phase(w, PHASE_EHLO), OK);
+	worker_session_end(&w->worker);
+	worker_session(&w->worker);
+	worker_tick = 0;
+	assert_int_equal(worker_phase(&w->worker, PHASE_EHLO), OK);
 	check_reply(w, "250 healthy client.example", "afterwards");
-	lua_host_stats(w->host, &stats);
+	lua_host_stats(w->worker.host, &stats);
 	assert_int_equal(stats.waiting, 0);
-	for (size_t i = 0; i < sizeof(w->waits) / sizeof(w->waits[0]); i++)
-		assert_false(w->waits[i].live);
+	assert_false(worker_waits(&w->worker));
 }
 
 /* Each "--! " line of the script to fn. */
@@ -583,8 +381,8 @@ run_script(void **state)
 			continue;
 		if (!open) {
 			loads = host_open(&w, strcmp(word, "load") == 0 ? rest : NULL);
-			session_begin(&w);
-			tick = w.tick;
+			worker_session(&w.worker);
+			worker_tick = w.tick;
 			open = true;
 		}
 		if (loads)
