@@ -273,25 +273,39 @@ fseg_add(struct fold *f, uint32_t number, enum fseg_count what, int n)
 	fold_touch(f, &s->st);
 }
 
-void
-fseg_ends(struct fold *f, uint32_t number, uint32_t at)
+enum err
+fseg_look(struct fold *f, uint32_t number, struct fseg **out)
 {
-	struct fseg *s = fseg_want(f, number);
+	struct fseg *s = fseg_find(f, number);
+	struct fold_file file;
+	enum err e;
 
-	if (at >= s->s.end)
-		return;
-	s->s.end = at;
-	if (s->file || s->st.in_map)
-		fold_touch(f, &s->st);
+	*out = s;
+	if (s != NULL && (s->file || s->st.in_map))
+		return OK;
+	*out = NULL;
+	e = f->w->find(f->arg, number, &file);
+	if (e == OK)
+		e = fold_see(f, &file);
+	if (e == OK)
+		*out = fseg_find(f, number);
+	return e == ERR_NOTFOUND ? OK : e;
 }
 
 void
-fold_see(struct fold *f, const struct fold_file *file)
+fseg_ends(struct fold *f, struct fseg *s, uint32_t at)
+{
+	if (at >= s->s.end)
+		return;
+	s->s.end = at;
+	fold_touch(f, &s->st);
+}
+
+static void
+see_file(struct fold *f, const struct fold_file *file)
 {
 	struct fseg *s = fseg_want(f, file->number);
 
-	if (file->end_of != 0)
-		fseg_ends(f, file->end_of, file->end_at);
 	if (s->s.state == SEG_OVER)
 		return;
 	if (!s->file && !s->st.in_map) {
@@ -309,6 +323,21 @@ fold_see(struct fold *f, const struct fold_file *file)
 		s->s.state = SEG_SEALED;
 		fold_touch(f, &s->st);
 	}
+}
+
+enum err
+fold_see(struct fold *f, const struct fold_file *file)
+{
+	struct fseg *ends;
+	enum err e;
+
+	see_file(f, file);
+	if (file->end_of == 0 || file->end_of > file->number)
+		return OK;
+	e = fseg_look(f, file->end_of, &ends);
+	if (e == OK && ends != NULL)
+		fseg_ends(f, ends, file->end_at);
+	return e;
 }
 
 bool
@@ -401,21 +430,13 @@ static enum err
 item_needs(struct fold *f, const struct fseg *self, struct place p, struct fseg **need)
 {
 	struct fseg *s;
-	struct fold_file file;
 	enum err e;
 
 	if (p.seg == 0 || p.seg == self->s.number)
 		return OK;
-	s = fseg_find(f, p.seg);
-	if (s == NULL || (!s->file && !s->st.in_map)) {
-		e = f->w->find(f->arg, p.seg, &file);
-		if (e == ERR_NOTFOUND)
-			return OK;
-		if (e != OK)
-			return e;
-		fold_see(f, &file);
-		s = fseg_find(f, p.seg);
-	}
+	e = fseg_look(f, p.seg, &s);
+	if (e != OK || s == NULL)
+		return e;
 	if (fseg_foldable(s) && s->s.folded <= p.off && !on_stack(f, s))
 		*need = s;
 	return OK;
@@ -528,6 +549,12 @@ step(struct fold *f)
 	e = s->s.folded >= fr->limit ? ERR_EOF : f->w->record(f->arg, s->s.number, s->s.folded, fr->limit, &rec);
 	if (e == ERR_EOF) {
 		reached(f, fr);
+		f->stack_n--;
+		return OK;
+	}
+	/* Its file has gone; whose end is known was not asked for before. It holds up nobody: nothing comes of it. */
+	if (e == ERR_NOTFOUND) {
+		s->file = false;
 		f->stack_n--;
 		return OK;
 	}

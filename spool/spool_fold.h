@@ -119,8 +119,9 @@ void fold_load_handover(struct fold *f, const struct index_handover *h);
 void fold_load_range(struct fold *f, const struct fold_edit *e);
 
 /* ---- files ---- */
-/* A file stands. As often as one likes: what is known only grows. A file whose row is over stays over. */
-void fold_see(struct fold *f, const struct fold_file *file);
+/* A file stands. As often as one likes: what is known only grows. A file whose row is over stays over. Where a later
+ * segment ends, or one that is not there, is not believed. Errors: those of `find`. */
+enum err fold_see(struct fold *f, const struct fold_file *file);
 /* What is known of a segment; false: not seen and not in the map. */
 bool fold_segment_get(struct fold *f, uint32_t number, struct index_segment *out);
 /* Each known segment in rising order: the first one above `after`; false: no more. */

@@ -7,18 +7,11 @@
 /* ---- before: everything that can fail ---- */
 
 static enum err
-load_body(struct fold *f, uint32_t number)
+load_segment(struct fold *f, uint32_t number)
 {
-	struct fold_file file;
-	struct fseg *s = number == 0 ? NULL : fseg_find(f, number);
-	enum err e;
+	struct fseg *s;
 
-	if (number == 0 || (s != NULL && (s->file || s->st.in_map)))
-		return OK;
-	e = f->w->find(f->arg, number, &file);
-	if (e == OK)
-		fold_see(f, &file);
-	return e == ERR_NOTFOUND ? OK : e;
+	return number == 0 ? OK : fseg_look(f, number, &s);
 }
 
 static enum err
@@ -40,7 +33,7 @@ load_item(struct fold *f, const struct fold_item *it)
 
 	switch (i->kind) {
 	case ITEM_MESSAGE:
-		e = load_body(f, it->body_seg);
+		e = load_segment(f, it->body_seg);
 		return e != OK ? e : load_one(f, i->message.id, false);
 	case ITEM_ATTEMPT:
 		return load_one(f, i->attempt.id, false);
@@ -48,8 +41,9 @@ load_item(struct fold *f, const struct fold_item *it)
 		return load_one(f, i->outcome.id, outcome_is_final(i->outcome.kind));
 	case ITEM_EDIT:
 		return i->edit.id_lo == i->edit.id_hi && i->edit.id_lo != 0 ? load_one(f, i->edit.id_lo, true) : OK;
-	case ITEM_HANDOVER:
 	case ITEM_END:
+		return load_segment(f, i->end.seg);
+	case ITEM_HANDOVER:
 	case ITEM_COPY: /* the message that follows is loaded */
 		return OK;
 	default:
@@ -284,6 +278,17 @@ apply_handover(struct fold *f, const struct spool_handover *h, const struct fseg
 	fold_touch(f, &fh->st);
 }
 
+/* Facts only point back in time. Of a segment that is not there nothing is kept: the map would not know it, so the next
+ * keeper would fold one that came by that number further than this one does. */
+static void
+apply_end(struct fold *f, const struct spool_end *end, const struct fseg *self)
+{
+	struct fseg *s = end->seg < self->s.number ? fseg_find(f, end->seg) : NULL;
+
+	if (s != NULL && (s->file || s->st.in_map))
+		fseg_ends(f, s, end->mark);
+}
+
 /* The bytes stay where they are: the segment keeps its count and so its file. */
 static void
 apply_lost(struct fold *f, struct fseg *s, const struct fold_record *rec)
@@ -334,7 +339,7 @@ apply_item(struct fold *f, struct fseg *s, const struct fold_record *rec, uint16
 		apply_handover(f, &it->item.handover, s, at);
 		break;
 	default:
-		fseg_ends(f, it->item.end.seg, it->item.end.mark);
+		apply_end(f, &it->item.end, s);
 		break;
 	}
 }

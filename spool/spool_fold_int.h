@@ -139,8 +139,10 @@ void fold_touch(struct fold *f, struct fstate *st);
 /* The entry of that number, made if there is none. */
 struct fseg *fseg_want(struct fold *f, uint32_t number);
 struct fseg *fseg_find(struct fold *f, uint32_t number);
-/* Where a segment ends can become known before its own file is seen. */
-void fseg_ends(struct fold *f, uint32_t number, uint32_t at);
+/* One whose file was not shown yet is asked for. *out NULL: there is no such segment. */
+enum err fseg_look(struct fold *f, uint32_t number, struct fseg **out);
+/* It ends at `at`, if it did not end before that. */
+void fseg_ends(struct fold *f, struct fseg *s, uint32_t at);
 /* A journal whose file stands and which is not yet folded to its end. */
 bool fseg_foldable(const struct fseg *s);
 /* Counts one thing more, or fewer, in a segment that is known. */

@@ -109,7 +109,9 @@ item_says(struct says *s, const struct spool_item *it)
 	case ITEM_OUTCOME:
 		return outcome_says(s, &it->outcome);
 	case ITEM_END:
-		return stands(s->f, it->end.seg, s->number) ? s->saying->ends(s->arg, it->end.seg, it->end.mark) : OK;
+		return it->end.seg < s->number && stands(s->f, it->end.seg, s->number)
+			       ? s->saying->ends(s->arg, it->end.seg, it->end.mark)
+			       : OK;
 	default:
 		return OK;
 	}

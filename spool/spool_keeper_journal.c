@@ -69,9 +69,7 @@ show(struct keeper *k, uint32_t number)
 	struct fold_file file;
 	enum err e = keeper_find(k, number, &file);
 
-	if (e == OK)
-		fold_see(k->fold, &file);
-	return e;
+	return e == OK ? fold_see(k->fold, &file) : e;
 }
 
 enum err

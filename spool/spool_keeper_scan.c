@@ -144,15 +144,32 @@ first_record(struct keeper *k, struct kfile *f, struct record_head *h, struct sl
 	return e;
 }
 
+/* What the ENDs of this record say of segments before its own. */
+static enum err
+tell_ends(struct keeper *k, const struct record_head *h, struct slice raw, struct fold_file *file)
+{
+	struct item_reader r;
+	struct spool_item it;
+	enum err e = OK;
+
+	item_reader_init(&r, h, slice_of(raw.p + RECORD_HEAD, raw.n - RECORD_HEAD));
+	while (e == OK && item_next(&r, &it) == OK) {
+		if (it.kind != ITEM_END || it.end.seg >= file->number)
+			continue;
+		file->end_of = it.end.seg;
+		file->end_at = it.end.mark;
+		e = fold_see(k->fold, file);
+	}
+	return e;
+}
+
 /* Heads first: a segment may begin with where others end, or hold what was moved. */
 static enum err
 tell_first(struct keeper *k, struct kfile *f, struct fold_file *file)
 {
 	struct record_head h;
 	struct slice raw;
-	struct item_reader r;
-	struct spool_item it;
-	enum err e;
+	enum err e, told;
 
 	if (f->head.kind != SEGMENT_JOURNAL)
 		return OK;
@@ -160,18 +177,12 @@ tell_first(struct keeper *k, struct kfile *f, struct fold_file *file)
 	k->window.seg = 0; /* read beyond what is synced: not to be kept */
 	f->copies = f->copies || (e == OK && h.type == RECORD_COPY);
 	file->copies = f->copies;
-	fold_see(k->fold, file);
-	if (e != OK || h.type != RECORD_END)
-		return e == ERR_IO ? e : OK;
-	item_reader_init(&r, &h, slice_of(raw.p + RECORD_HEAD, raw.n - RECORD_HEAD));
-	while (item_next(&r, &it) == OK) {
-		if (it.kind != ITEM_END)
-			continue;
-		file->end_of = it.end.seg;
-		file->end_at = it.end.mark;
-		fold_see(k->fold, file);
-	}
-	return OK;
+	told = fold_see(k->fold, file);
+	if (told != OK)
+		return told;
+	if (e == OK && h.type == RECORD_END)
+		return tell_ends(k, &h, raw, file);
+	return e == ERR_IO ? e : OK;
 }
 
 static enum err
@@ -203,10 +214,10 @@ static enum err
 tell(struct keeper *k, struct kfile *f)
 {
 	struct fold_file file = file_of(k, f);
+	enum err e = fold_see(k->fold, &file);
 
-	fold_see(k->fold, &file);
-	f->told = f->sealed;
-	return OK;
+	f->told = f->sealed && e == OK;
+	return e;
 }
 
 /* The first time: head, and what it or its .ended says of ends. */
@@ -218,10 +229,24 @@ tell_new(struct keeper *k, struct kfile *f)
 
 	if (f->ended)
 		e = ended_read(k, f->number, own_end, &file);
-	if (e != OK)
-		return e;
-	fold_see(k->fold, &file);
-	return tell_first(k, f, &file);
+	if (e == OK)
+		e = fold_see(k->fold, &file);
+	return e == OK ? tell_first(k, f, &file) : e;
+}
+
+/* Read through a window of its own: the fold may be asking, with a record in its hands that lies in the keeper's. */
+static bool
+any_record(struct keeper *k, struct kfile *f)
+{
+	struct kwindow kept = k->window;
+	uint32_t first;
+	enum err e;
+
+	k->window = (struct kwindow){ .seg = 0 };
+	e = keeper_resync(k, f, SEGMENT_HEAD, UINT32_MAX, &first);
+	bytes_fini(&k->window.b);
+	k->window = kept;
+	return e == OK;
 }
 
 /* A journal whose head is damaged is not lost: each record names its segment, and the map knows the writer. One that is
@@ -232,15 +257,14 @@ guess_head(struct keeper *k, struct kfile *f)
 {
 	const struct keeper_hooks *h = k->conf.hooks;
 	struct index_segment s = { .kind = SEGMENT_JOURNAL, .writer = UINT64_MAX - f->number };
-	uint32_t seg, mark, first;
+	uint32_t seg, mark;
 	bool known = fold_segment_get(k->fold, f->number, &s);
 
 	for (size_t i = 0; i < k->writers_n; i++)
 		if (h->mark(k->conf.hooks_arg, k->writers[i].writer, &seg, &mark) && seg <= f->number)
 			return false;
-	if (!known && keeper_resync(k, f, SEGMENT_HEAD, UINT32_MAX, &first) != OK)
+	if (!known && !any_record(k, f))
 		return false;
-	k->window.seg = 0;
 	f->head = (struct segment_head){
 		.number = f->number, .kind = (enum segment_kind)s.kind, .slot = s.slot, .writer = s.writer
 	};
@@ -504,10 +528,10 @@ keeper_find(void *arg, uint32_t seg, struct fold_file *out)
 		f = kfile_want(k, seg);
 		f->round = k->round;
 		e = load_head(k, f);
-		if (e == OK && f->bad)
-			e = ERR_NOTFOUND;
-		else if (e != OK)
+		if (e != OK)
 			kfile_free(k, f);
+	} else if (f->head.number == 0 && !f->bad) {
+		e = load_head(k, f); /* only what stands beside it was seen, or its head could not be read then */
 	}
 	if (e != OK)
 		return e;

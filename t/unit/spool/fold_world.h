@@ -478,7 +478,7 @@ fw_see_all(struct fw *w)
 
 	for (size_t i = 0; i < FW_SEGMENTS; i++)
 		if (w->seg[i].number != 0 && fw_find(w, w->seg[i].number, &file) == OK)
-			fold_see(w->fold, &file);
+			assert_int_equal(fold_see(w->fold, &file), OK);
 }
 
 /* A new keeper begins with what was committed last. */

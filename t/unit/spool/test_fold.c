@@ -199,7 +199,7 @@ a_fact_takes_the_segment_of_its_message_first(void **state)
 	p = fw_message(&w, 2, 1);
 	fw_outcome(&w, 1, 1, 1, OUTCOME_DELIVERED, p);
 	assert_int_equal(fw_find(&w, 1, &file), OK);
-	fold_see(w.fold, &file);
+	assert_int_equal(fold_see(w.fold, &file), OK);
 	assert_int_equal(fold_segment(w.fold, 1, 0), OK);
 	fw_commit(&w);
 	assert_int_equal(w.map.rows, 0);
@@ -270,6 +270,90 @@ a_failed_segment_ends_where_a_later_one_says(void **state)
 	fw_commit(&w);
 	assert_int_equal(w.map.rows, 1);
 	assert_int_equal(w.map.row[0]->id, 1);
+	fw_end(&w);
+}
+
+static void
+fw_end_of(struct fw *w, uint32_t number, uint32_t seg, uint32_t mark)
+{
+	fw_write(w, number, (struct spool_item){ .kind = ITEM_END, .end = { .seg = seg, .mark = mark } });
+}
+
+/* The map would not know of it: this keeper and the next one would fold what comes by that number to different ends. */
+static void
+the_end_of_a_segment_that_is_not_there_says_nothing(void **state)
+{
+	struct fw w = { .row_puts = 0 };
+
+	(void)state;
+	fw_make(&w, 3, A);
+	fw_end_of(&w, 3, 1, FW_OFF(1));
+	fw_end_of(&w, 3, 3, FW_OFF(1));
+	fw_end_of(&w, 3, 4, FW_OFF(1));
+	fw_message(&w, 3, 1);
+	fw_start(&w);
+	fw_fold_all(&w);
+	fw_commit(&w);
+	assert_int_equal(w.map.rows, 1);
+	fw_make(&w, 1, B);
+	fw_make(&w, 4, B);
+	for (msgid_t id = 2; id <= 3; id++) {
+		fw_message(&w, 1, id);
+		fw_message(&w, 4, id + 2);
+	}
+	fw_see_all(&w);
+	fw_fold_all(&w);
+	fw_commit(&w);
+	assert_int_equal(w.map.rows, 5);
+	fw_end(&w);
+}
+
+/* One that has gone since: what names it is folded all the same, and its writer settled. */
+static void
+a_failed_segment_that_is_gone_holds_up_nobody(void **state)
+{
+	struct fw w = { .row_puts = 0 };
+	struct place p;
+
+	(void)state;
+	fw_make(&w, 1, A);
+	p = fw_message(&w, 1, 1);
+	fw_make(&w, 2, A);
+	fw_end_of(&w, 2, 1, FW_OFF(1));
+	fw_outcome(&w, 2, 1, 1, OUTCOME_DELIVERED, p);
+	fw_message(&w, 2, 2);
+	fw_seg(&w, 2)->end_of = 1;
+	fw_seg(&w, 2)->end_at = FW_OFF(1);
+	fw_die(&w, A);
+	fw_start(&w);
+	fw_seg(&w, 1)->number = 0;
+	assert_int_equal(fold_segment(w.fold, 2, 0), OK);
+	assert_int_equal(fold_settle(w.fold, A, 7777), OK);
+	fw_commit(&w);
+	assert_int_equal(w.map.rows, 1);
+	assert_int_equal(w.map.row[0]->id, 2);
+	fw_end(&w);
+}
+
+/* Nor what is said of a later one: it is not there yet when it is said, or has no business to be. */
+static void
+the_end_of_a_later_segment_says_nothing(void **state)
+{
+	struct fw w = { .row_puts = 0 };
+	struct fw_segment *s;
+
+	(void)state;
+	s = fw_make(&w, 1, A);
+	s->end_of = 2;
+	s->end_at = FW_OFF(1);
+	fw_end_of(&w, 1, 2, FW_OFF(1));
+	fw_make(&w, 2, B);
+	fw_message(&w, 2, 1);
+	fw_message(&w, 2, 2);
+	fw_start(&w);
+	fw_fold_all(&w);
+	fw_commit(&w);
+	assert_int_equal(w.map.rows, 2);
 	fw_end(&w);
 }
 
@@ -778,6 +862,9 @@ main(void)
 		cmocka_unit_test(a_fact_waits_for_an_old_mark),
 		cmocka_unit_test(a_ring_of_facts_ends),
 		cmocka_unit_test(a_failed_segment_ends_where_a_later_one_says),
+		cmocka_unit_test(the_end_of_a_segment_that_is_not_there_says_nothing),
+		cmocka_unit_test(the_end_of_a_later_segment_says_nothing),
+		cmocka_unit_test(a_failed_segment_that_is_gone_holds_up_nobody),
 		cmocka_unit_test(nobody_is_in_doubt_before_all_of_a_writer_is_folded),
 		cmocka_unit_test(a_doubt_is_named_for_a_day),
 		cmocka_unit_test(a_hold_does_not_hide_a_doubt),
