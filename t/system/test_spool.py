@@ -177,6 +177,35 @@ def test_messages_that_kill_go_to_quarantine(make, sink):
     assert m.json("ledger")["difference"] == 0
 
 
+def spoil(m, mark):
+    """Makes the record of each queued message with these bytes in its header unreadable: one byte of them becomes another."""
+    hits = 0
+    for path in (m.spool / "journal").glob("*.seg"):
+        with open(path, "r+b") as f:
+            at = f.read().find(mark)
+            if at >= 0:
+                f.seek(at)
+                f.write(bytes([mark[0] ^ 1]))
+                hits += 1
+    return hits
+
+
+def test_a_message_that_cannot_be_read_can_be_dropped(make, sink):
+    """The operator wants to be rid of it: that it cannot be read is no reason to set it aside once more."""
+    m = make(routing=DOWN, extra="retry_interval = 1")
+    fill(m, 1, first=7700)
+    fill(m, 1, first=1)
+    wait_until(lambda: m.json("ledger")["queued"] == 2, what="two queued")
+    assert spoil(m, b"Subject: 7700") == 1
+    rows = wait_until(lambda: m.json("quarantine", "list")["messages"], what="one in quarantine")
+    assert "damaged" in m.ctl("quarantine", "show", rows[0]["id"])
+    m.ctl("quarantine", "drop", rows[0]["id"])
+    ledger = wait_until(lambda: (lambda l: l["queued"] == 1 and l)(m.json("ledger")), what="one queued")
+    assert ledger["discarded"] == 1 and ledger["difference"] == 0, ledger
+    assert m.json("quarantine", "list")["messages"] == []
+    assert any(rows[0]["id"] in line and "554" in line for line in m.log("mainlog"))
+
+
 def test_blackhole_and_expiry(make, sink):
     m = make(routing=DOWN, extra='message_expiration = 3\nretry_interval = 1\nDomain "hole.example.com" { blackhole = internal }')
     fill(m, 1, rcpt="r@hole.example.com")

@@ -112,6 +112,40 @@ is_damage(enum err why)
 	return why == ERR_DAMAGED || why == ERR_SYNTAX || why == ERR_RANGE || why == ERR_VERSION;
 }
 
+/* The errand, once the message is there, or is not needed. */
+static void
+run_errand(struct job *j)
+{
+	struct sched_retry retry = delivery_retry(delivery_view(j->d, j->q));
+	usec_t now = clock_real();
+
+	switch (j->what) {
+	case OWNER_FAIL:
+		job_end(j, OUTCOME_BOUNCED, j->reason.n > 0 ? slice_bytes(&j->reason) : SLICE(TEXT_PURGED), true);
+		break;
+	case OWNER_DROP:
+		job_end(j, OUTCOME_DISCARDED, SLICE(TEXT_PURGED), false);
+		break;
+	case OWNER_DOUBT_DONE:
+		j->n = j->m->tries;
+		job_end(j, OUTCOME_DELIVERED, SLICE("250 [internal] taken as delivered"), false);
+		break;
+	case OWNER_LOOK_EXPIRY:
+		if (sched_deadline(&retry, j->got->message.received_at) <= now)
+			job_end(j, OUTCOME_EXPIRED, SLICE(TEXT_TOO_OLD), true);
+		else
+			job_release(j, 0);
+		break;
+	}
+}
+
+/* To be rid of it, or to take it as delivered, nobody needs to read it: the record names it by its id. */
+static bool
+errand_needs_text(enum owner_errand what)
+{
+	return what != OWNER_DROP && what != OWNER_DOUBT_DONE;
+}
+
 static void
 on_trouble(struct job *j, enum err why)
 {
@@ -120,6 +154,11 @@ on_trouble(struct job *j, enum err why)
 	struct owner_queue *oq = j->q->oq;
 
 	id_text(m->id, id);
+	if (j->errand && !errand_needs_text(j->what)) {
+		log_warn("delivery", "%s cannot be read (%s): it ends unread, as was asked for", id, err_text(why));
+		run_errand(j);
+		return;
+	}
 	if (why == ERR_NOTFOUND) {
 		job_free(j);
 		owner_lost(m);
@@ -166,33 +205,6 @@ prepare_mail(struct job *j)
 		.ret = m->ret,
 	};
 	j->mail.eight_bit = j->mail.eight_bit || j->mail.utf8;
-}
-
-/* The errand, once the message is there. */
-static void
-run_errand(struct job *j)
-{
-	struct sched_retry retry = delivery_retry(delivery_view(j->d, j->q));
-	usec_t now = clock_real();
-
-	switch (j->what) {
-	case OWNER_FAIL:
-		job_end(j, OUTCOME_BOUNCED, j->reason.n > 0 ? slice_bytes(&j->reason) : SLICE(TEXT_PURGED), true);
-		break;
-	case OWNER_DROP:
-		job_end(j, OUTCOME_DISCARDED, SLICE(TEXT_PURGED), false);
-		break;
-	case OWNER_DOUBT_DONE:
-		j->n = j->m->tries;
-		job_end(j, OUTCOME_DELIVERED, SLICE("250 [internal] taken as delivered"), false);
-		break;
-	case OWNER_LOOK_EXPIRY:
-		if (sched_deadline(&retry, j->got->message.received_at) <= now)
-			job_end(j, OUTCOME_EXPIRED, SLICE(TEXT_TOO_OLD), true);
-		else
-			job_release(j, 0);
-		break;
-	}
 }
 
 static void

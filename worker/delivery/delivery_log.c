@@ -30,10 +30,21 @@ write_line(const struct job *j, const struct eclog_delivery *line)
 	}
 }
 
+/* Of one that cannot be read: what the queue says of it. */
+static struct spool_message
+message_of(const struct job *j)
+{
+	if (j->got != NULL)
+		return j->got->message;
+	return (struct spool_message){
+		.id = j->m->id, .received_at = j->m->received_at, .binding = j->q->binding, .domain = j->q->domain
+	};
+}
+
 void
 log_outcome(const struct job *j)
 {
-	const struct spool_message *m = &j->got->message;
+	const struct spool_message msg = message_of(j), *m = &msg;
 	char id[ID_TEXT], batch[ID_TEXT], conn[ID_TEXT];
 	usec_t now = clock_real();
 	struct eclog_delivery line = {
@@ -108,7 +119,7 @@ count_outcome(const struct job *j)
 	};
 
 	delivery_count(j->d, cells[j->out.kind], 1);
-	if (j->out.kind == OUTCOME_DELIVERED)
+	if (j->out.kind == OUTCOME_DELIVERED && j->got != NULL)
 		delivery_count(j->d, CELL_BYTES_OUT, (int64_t)j->got->message.size);
 	delivery_trace(j->d, j->m->id, words[j->out.kind], slice_bytes(&j->out.text));
 }
