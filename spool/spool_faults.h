@@ -29,6 +29,8 @@
 	X("fold.after_commit")     \
 	X("reclaim.before_ended")  \
 	X("ended.before_sync")     \
+	X("ended.before_rename")   \
+	X("ended.after_rename")    \
 	X("reclaim.after_ended")   \
 	X("reclaim.after_over")    \
 	X("reclaim.before_unlink") \
@@ -73,6 +75,7 @@
 	E("index.aside")      \
 	E("ended.open")       \
 	E("ended.sync")       \
+	E("ended.anew")       \
 	E("ended.read")       \
 	E("reclaim.unlink")   \
 	E("toc.open")         \

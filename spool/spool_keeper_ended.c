@@ -1,5 +1,6 @@
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -7,11 +8,17 @@
 #include "shm/base/crc32c.h"
 #include "shm/base/fault.h"
 #include "shm/base/log.h"
+#include "shm/base/mem.h"
 #include "spool/spool_keeper_int.h"
 
 /* An entry: u8 kind, u8[3] 0, u32 n, u64 id, u32 seg, u32 crc of what stands before it. A torn one is passed over:
  * nothing was given up on its account, for that waits for the sync. */
 enum { ENDED_ENTRY = 24 };
+
+/* A message that is put off again and again is said so of by each segment that held such an outcome, and each saying is
+ * a new entry, though only the last one counts. A file that has outgrown this, and twice what it needed when it was last
+ * written anew, is written anew. */
+enum { ENDED_FEW = 2048 * ENDED_ENTRY };
 
 static void
 encode(struct bytes *b, const struct ended_entry *e)
@@ -38,6 +45,121 @@ decode(struct slice s, uint32_t seg, struct ended_entry *e)
 	       take_u64(&s, &e->id) && take_u32(&s, &e->seg) && take_u32(&s, &want) && want == crc && e->seg == seg;
 }
 
+/* ---- only what counts ---- */
+
+struct entries {
+	struct ended_entry *list;
+	size_t n, cap;
+};
+
+static enum err
+collect(void *arg, const struct ended_entry *e)
+{
+	struct entries *all = arg;
+
+	if (all->n == all->cap) {
+		all->cap = all->cap == 0 ? 4096 : all->cap * 2;
+		all->list = mem_array(all->list, all->cap, sizeof(*all->list));
+	}
+	all->list[all->n++] = *e;
+	return OK;
+}
+
+/* The one of a message that says the most comes first: that it is over, else its highest attempt; of ends the lowest. */
+static int
+by_weight(const void *pa, const void *pb)
+{
+	const struct ended_entry *a = pa, *b = pb;
+
+	if (a->id != b->id)
+		return a->id < b->id ? -1 : 1;
+	if (a->kind != b->kind)
+		return a->kind < b->kind ? -1 : 1;
+	if (a->n == b->n)
+		return 0;
+	return (a->n > b->n) == (a->kind == ENDED_ATTEMPTS) ? -1 : 1;
+}
+
+/* An end has no id, and an id has none. */
+static size_t
+keep_first_of_each(struct entries *all)
+{
+	size_t kept = 0;
+
+	if (all->n > 0)
+		qsort(all->list, all->n, sizeof(*all->list), by_weight);
+	for (size_t i = 0; i < all->n; i++)
+		if (kept == 0 || all->list[kept - 1].id != all->list[i].id)
+			all->list[kept++] = all->list[i];
+	return kept;
+}
+
+/* Under a name that the next keeper of this slot removes, if this one ends before it is renamed. */
+static enum err
+replace(struct keeper *k, uint32_t seg, struct slice entries)
+{
+	char prep[SEGMENT_NAME], name[SEGMENT_NAME];
+	enum err e;
+	int fd;
+
+	(void)snprintf(prep, sizeof(prep), "prep.%u.ended", (unsigned)k->conf.slot);
+	segment_name(SEGFILE_ENDED, seg, name);
+	fd = fault_fails("ended.anew")
+		     ? -1
+		     : openat(k->dirfd, prep, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0640);
+	if (fd < 0)
+		return ERR_IO;
+	e = segment_write(fd, 0, entries.p, entries.n);
+	if (e == OK && (fault_fails("ended.sync") || fdatasync(fd) != 0))
+		e = ERR_IO;
+	close(fd);
+	fault_point("ended.before_rename");
+	if (e == OK && renameat(k->dirfd, prep, k->dirfd, name) != 0)
+		e = ERR_IO;
+	if (e != OK)
+		(void)unlinkat(k->dirfd, prep, 0);
+	fault_point("ended.after_rename");
+	return e == OK ? segment_dir_sync(k->dirfd) : e;
+}
+
+static enum err
+write_anew(struct keeper *k, uint32_t seg, uint64_t *size)
+{
+	struct entries all = { 0 };
+	struct bytes b = { 0 };
+	enum err e = ended_read(k, seg, collect, &all);
+	size_t kept = e == OK ? keep_first_of_each(&all) : 0;
+
+	for (size_t i = 0; i < kept; i++)
+		encode(&b, &all.list[i]);
+	if (e == OK)
+		e = replace(k, seg, slice_bytes(&b));
+	*size = b.n;
+	bytes_fini(&b);
+	free(all.list);
+	return e;
+}
+
+/* What was appended is on disk already: a file that cannot be written anew is only longer than it need be. */
+static void
+shorten(struct keeper *k, struct kfile *f, uint64_t size)
+{
+	uint64_t now = size;
+	enum err e;
+
+	if (size <= ENDED_FEW || size <= f->ended_room)
+		return;
+	e = write_anew(k, f->number, &now);
+	if (e != OK) {
+		log_errno(LOG_LVL_WARN, "keeper", "what has ended in segment %u cannot be written anew (%s)", f->number,
+			  err_text(e));
+		now = size;
+	}
+	f->ended_room = 2 * now;
+}
+
+/* ---- more of them ---- */
+
 /* Behind whole entries only, so that a torn end does not shift what follows. */
 static enum err
 append(struct keeper *k, uint32_t seg, struct slice entries, bool *created)
@@ -45,6 +167,7 @@ append(struct keeper *k, uint32_t seg, struct slice entries, bool *created)
 	char name[SEGMENT_NAME];
 	struct kfile *f = kfile_find(k, seg);
 	struct stat st;
+	uint64_t size = 0;
 	enum err e = ERR_IO;
 	int fd;
 
@@ -57,13 +180,16 @@ append(struct keeper *k, uint32_t seg, struct slice entries, bool *created)
 
 		*created = *created || st.st_size == 0;
 		e = segment_write(fd, at, entries.p, entries.n);
+		size = at + entries.n;
 	}
 	fault_point("ended.before_sync");
 	if (e == OK && (fault_fails("ended.sync") || fdatasync(fd) != 0))
 		e = ERR_IO;
 	close(fd);
-	if (e == OK && f != NULL)
+	if (e == OK && f != NULL) {
 		f->ended = true;
+		shorten(k, f, size);
+	}
 	return e;
 }
 

@@ -24,10 +24,11 @@ struct kfile {
 	bool learned;   /* its head and what it says of ends was told to the fold */
 	bool told;      /* the fold knows it as sealed: nothing changes any more */
 	bool sealed;
-	bool toc, ended; /* there is such a file beside it */
-	uint32_t mark;   /* the highest that is known */
-	bool copies;     /* its first record is a copy */
-	uint32_t held;   /* messages that stood in it when it was last found not to be mostly dead; 0: never */
+	bool toc, ended;     /* there is such a file beside it */
+	uint64_t ended_room; /* up to this size the latter is only added to; 0: not written anew yet */
+	uint32_t mark;       /* the highest that is known */
+	bool copies;         /* its first record is a copy */
+	uint32_t held;       /* messages that stood in it when it was last found not to be mostly dead; 0: never */
 	bool left; /* its writer lives and has gone on to another one: all in it was synced, or an END speaks of it */
 	uint64_t left_round; /* the scan before that was seen: after the next one such an END is known */
 	bool sure;           /* a dead writer's: made sure of up to `limit` */

@@ -874,6 +874,100 @@ a_keeper_killed_at_any_point_is_succeeded(void **state)
 	faults(NULL);
 }
 
+static off_t
+ended_size(struct kfix *f, uint32_t seg)
+{
+	char name[SEGMENT_NAME];
+	struct stat st;
+
+	segment_name(SEGFILE_ENDED, seg, name);
+	return fstatat(f->base.journal, name, &st, 0) == 0 ? st.st_size : 0;
+}
+
+/* Message 1, an attempt of it that only a later segment says is over, and that it was put off so often then. */
+static struct place
+put_off_often(struct kfix *f, uint32_t often)
+{
+	struct place p = put_message(f, 1, 1);
+
+	put_attempt(f, 1, 1, 1, p);
+	writer_sync(f, 1);
+	kfix_settle(f);
+	writer_begin(f, 1);
+	writer_of(f, 1)->mark = SEGMENT_HEAD;
+	for (uint32_t n = 1; n <= often; n++)
+		put_outcome(f, 1, 1, n, OUTCOME_DEFERRED, p);
+	writer_sync(f, 1);
+	writer_die(f, 1);
+	return p;
+}
+
+static void
+lose_index_and_settle(struct kfix *f)
+{
+	keeper_close(&f->k);
+	assert_int_equal(unlink("index/data.mdb"), 0);
+	kfix_settle(f);
+}
+
+/* Each time a segment with such an outcome went, the .ended beside the message's own grew by an entry, for ever. */
+static void
+what_is_put_off_for_ever_needs_one_entry(void **state)
+{
+	struct kfix f;
+	struct place p;
+	off_t one;
+
+	(void)state;
+	kfix_init(&f);
+	p = put_off_often(&f, 1);
+	kfix_settle(&f);
+	one = ended_size(&f, p.seg);
+	assert_true(one > 0);
+	kfix_fini(&f);
+
+	kfix_init(&f);
+	p = put_off_often(&f, 4000);
+	kfix_settle(&f);
+	assert_int_equal(ended_size(&f, p.seg), one);
+	lose_index_and_settle(&f);
+	assert_int_equal(map_state(&f, 1), ROW_QUEUED); /* not in doubt */
+	kfix_fini(&f);
+}
+
+/* What has ended is written anew: killed in between, or refused, all that it said still counts. */
+static void
+what_has_ended_is_not_lost_when_it_is_written_anew(void **state)
+{
+	static const char *const rules[] = { "ended.before_rename=kill", "ended.after_rename=kill", "ended.anew=EIO" };
+
+	(void)state;
+	faults("none.such=kill");
+	for (size_t i = 0; i < sizeof(rules) / sizeof(rules[0]); i++) {
+		struct kfix f;
+		int status;
+		pid_t pid;
+
+		kfix_init(&f);
+		(void)put_off_often(&f, 4000);
+		keeper_close(&f.k);
+		pid = fork();
+		if (pid == 0) {
+			faults(rules[i]);
+			f.conf.writer++;
+			_exit(keeper_open(&f.conf, &f.k) == OK && keeper_settle(f.k, clock_mono()) == OK ? 0 : 1);
+		}
+		assert_int_equal(waitpid(pid, &status, 0), pid);
+		assert_true(strstr(rules[i], "kill") != NULL ? WIFSIGNALED(status) : status == 0);
+		f.conf.writer++;
+		kfix_settle(&f);
+		lose_index_and_settle(&f);
+		assert_int_equal(map_state(&f, 1), ROW_QUEUED);
+		kfix_fini(&f);
+	}
+	faults(NULL);
+}
+
 /* A record of a type that is not known here, with checksums that are right. */
 static void
 put_unknown(struct kfix *f, uint64_t writer)
@@ -943,6 +1037,8 @@ main(void)
 		cmocka_unit_test(bodies_that_nobody_names_go_with_their_writer),
 		cmocka_unit_test(a_lost_or_damaged_index_is_built_anew),
 		cmocka_unit_test(a_rebuild_while_it_runs_settles_the_dead_again),
+		cmocka_unit_test(what_is_put_off_for_ever_needs_one_entry),
+		cmocka_unit_test(what_has_ended_is_not_lost_when_it_is_written_anew),
 		cmocka_unit_test(a_row_taken_away_shows_in_the_ledger),
 		cmocka_unit_test(deadlines_are_told_and_looked_at_again),
 		cmocka_unit_test(the_tail_is_told),
