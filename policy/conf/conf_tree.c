@@ -239,9 +239,40 @@ domain_key(struct conf *c, const char *written)
 
 	if (n > 2 && written[0] == '/' && written[n - 1] == '/')
 		return written;
-	if (has_any(written, " \t\r\n/") || !conf_domain_key(slice_str(written), key))
+	if (has_any(written, " \t\r\n/*") || !conf_domain_key(slice_str(written), key))
 		return NULL;
 	return arena_strdup(c->arena, key);
+}
+
+/* No domain has a "*" in it, so a stanza that is named by a glob would match nothing. The expression that means what a
+ * glob means in a list: "*.x" what is below x, "*x" what ends in x. */
+static const char *
+glob_as_regex(struct conf *c, const char *glob)
+{
+	struct bytes b = { 0 };
+	const char *text;
+
+	for (const char *p = glob + 1; *p != '\0'; p++)
+		if (*p == '.')
+			bytes_add_str(&b, "[.]");
+		else
+			bytes_add_char(&b, *p);
+	text = arena_strdup(c->arena, bytes_cstr(&b));
+	bytes_fini(&b);
+	return text;
+}
+
+static const char *
+domain_right(struct conf *c, const char *written)
+{
+	char key[CONF_DOMAIN_MAX];
+
+	if (strcmp(written, "*") == 0)
+		return "a domain: options for every domain stand outside of domain stanzas";
+	if (written[0] != '*' || strchr(written + 1, '*') != NULL || has_any(written, " \t\r\n/") ||
+	    !conf_domain_key(slice_str(written + 1 + (written[1] == '.')), key))
+		return "a domain, an address as 192.0.2.1 or [IPv6:2001:db8::1], or a /regular expression/";
+	return arena_printf(c->arena, "the expression \"/%s$/\": globs match in lists only", glob_as_regex(c, written));
 }
 
 /* The one spelling of an instance; NULL and *right when it is none. */
@@ -255,7 +286,7 @@ instance_key(struct conf *c, const struct conf_scope *scope, const char *written
 	*right = "a name without blanks";
 	switch (scope->bit) {
 	case IN_DOMAIN:
-		*right = "a domain, an address as 192.0.2.1 or [IPv6:2001:db8::1], or a /regular expression/";
+		*right = domain_right(c, written);
 		return domain_key(c, written);
 	case IN_LISTEN:
 		*right = conf_listen_parse(c->arena, written, &listen);
