@@ -90,6 +90,6 @@ def test_a_disk_that_is_really_full_is_lived_through(make, sink, tmp_path, resta
         # New processes come up, and write outcomes, without a free byte.
         m.rewrite(routing='gateway = "127.0.0.1"\nremote_smtp_port = %d' % sink.port)
         assert [p for p, _ in m.children()] == young
-        assert "generation 2" in m.ctl("config", "reload")
+        assert "generation 2" in m.reload()
         check_all_is_delivered(m, sink, good)
         m.stop()

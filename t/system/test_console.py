@@ -117,7 +117,7 @@ def test_every_read_has_json(queue):
 def test_reload_and_reopen_and_shutdown(make, sink):
     m = make(sink.port)
     m.ctl("reopen", "logs")
-    m.ctl("config", "reload")
+    m.reload()
     m.ctl("shutdown")
     assert m.proc.wait(30) == 0
     m.proc = None

@@ -87,7 +87,7 @@ def test_a_full_disk_a_lost_log_and_a_dead_worker(make, tmp_path):
     dns = Dns()
     m = well(make, tmp_path, dns.port)
     m.rewrite(extra=m.values["extra"].replace("spool_free_min = 1048576", "spool_free_min = %d" % (1 << 50)))
-    m.ctl("config", "reload")
+    m.reload()
     # Each process that is still to come, a successor too, is given a log that is there again.
     wait_until(lambda: all("generation 2" in title for _, title in m.children()), what="the reload's end")
     (m.logs / "mainlog").unlink()

@@ -121,7 +121,7 @@ def test_a_reload_in_the_middle(make):
     owner = hot.owner()
     other = next(p for p in hot.pids if p != owner)
     wait_until(lambda: min(hot.by()[owner], hot.by()[other]) >= 20, 60, what="both at work")
-    hot.m.ctl("config", "reload")
+    hot.m.reload()
     assert not hot.check()
     hot.sink.close()
 

@@ -116,7 +116,7 @@ def test_a_reload_with_a_broken_script_changes_nothing(make, sink):
     m = make(sink.port, script=MANY, extra='Binding "out1" { bind_address = "127.0.0.1" }')
     before = m.children("worker")
     (m.dir / "site.lua").write_text("local x = = 1\n")
-    r = m.ctl("config", "reload", check=False)
+    r = m.reload(check=False)
     wait_until(lambda: any("site.lua:1" in x for x in m.log("paniclog")), what="the error in the paniclog")
     assert m.children("worker") == before, r
     with Client(m.port) as c:

@@ -108,7 +108,7 @@ def test_a_full_disk_refuses_before_data_and_recovers(make, sink):
         code, text = c.cmd("MAIL FROM:<s@source.test>")
         assert code == 452, (code, text)
     m.rewrite(extra="workers = 2\nspool_free_min = 1000000")
-    m.ctl("config", "reload")
+    m.reload()
 
     def taken():
         with Client(m.port) as c:

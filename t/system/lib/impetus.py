@@ -154,6 +154,15 @@ class Impetus:
     def json(self, *args):
         return json.loads(self.ctl("--json", *args))
 
+    def serves(self):
+        """The master says so when all its children do: the first worker's banner is out before that."""
+        return b"master generation" in pathlib.Path("/proc/%d/cmdline" % self.proc.pid).read_bytes()
+
+    def reload(self, check=True):
+        """A reload is refused while the start is under way."""
+        wait_until(self.serves, what="a master that serves; stderr: " + self.stderr()[-2000:])
+        return self.ctl("config", "reload", check=check)
+
     def kill_all(self):
         """Everything at once, as a power switch does."""
         pids = [p for p, _ in self.children()]
