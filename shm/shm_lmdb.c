@@ -1,9 +1,9 @@
 #include "shm/shm_lmdb.h"
 
+#include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <lmdb.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -12,31 +12,18 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "shm/base/crc32c.h"
 #include "shm/base/fault.h"
 #include "shm/base/log.h"
 #include "shm/base/mem.h"
-
-struct lmdb {
-	MDB_env *env;
-	pid_t pid; /* the process that opened it */
-	bool read_only;
-	unsigned ntables;
-	MDB_dbi tables[LMDB_TABLES_MAX];
-	dev_t dev; /* of the directory: opened once a process */
-	ino_t ino;
-	struct lmdb *next;
-};
-
-struct lmdb_txn {
-	struct lmdb *l;
-	MDB_txn *txn; /* NULL: could not begin */
-	enum err err;
-	int saved_errno; /* of an ERR_IO, for the log call of whoever handles it */
-};
+#include "shm/shm_lmdb_int.h"
 
 struct lmdb_cursor {
 	struct lmdb_txn *t;
 	MDB_cursor *c; /* NULL: the transaction has failed */
+	uint32_t seed;
+	size_t n; /* of the key it stands on; 0: on none */
+	char key[LMDB_KEY_MAX];
 };
 
 /* A call of the library, or, in a test build, what it is told to answer. */
@@ -60,12 +47,12 @@ err_of(int rc)
 	case MDB_MAP_FULL:
 	case MDB_READERS_FULL:
 	case MDB_TXN_FULL:
-	case MDB_CURSOR_FULL:
 	case ENOSPC:
 	case EDQUOT:
 		return ERR_FULL;
 	case MDB_CORRUPTED:
 	case MDB_PAGE_NOTFOUND:
+	case MDB_CURSOR_FULL: /* a tree deeper than any can be */
 	case MDB_PANIC:
 		return ERR_DAMAGED;
 	case MDB_INVALID:
@@ -135,32 +122,155 @@ note_close(struct lmdb *l)
 	pthread_mutex_unlock(&open_lock);
 }
 
+/* What a write was torn out of is left as it lies: to close it would be to believe it. Once for each damage. */
+static void
+give_up(struct lmdb *l)
+{
+	static struct lmdb *given_up;
+
+	pthread_mutex_lock(&open_lock);
+	l->next = given_up;
+	given_up = l;
+	pthread_mutex_unlock(&open_lock);
+}
+
 static void
 check_process(const struct lmdb *l)
 {
 	require_that(l->pid == getpid(), "lmdb");
 }
 
+/* ---- calls that meet a mangled page ---- */
+
+static void
+on_assert(MDB_env *env, const char *what)
+{
+	(void)env;
+	(void)what;
+	lmdb_guard_fall();
+}
+
+/* Named once: all that follows from it is the same damage. */
+static bool
+guarded(struct lmdb *l, void (*fn)(void *arg), void *arg)
+{
+	if (lmdb_guard_run(fn, arg))
+		return true;
+	if (!atomic_exchange(&l->fell, true))
+		log_error("lmdb", "a damaged page: what it says cannot be");
+	return false;
+}
+
+/* ---- sums ---- */
+
+uint32_t
+lmdb_sum_seed(struct slice name_in_file)
+{
+	return crc32c(0, name_in_file.p, name_in_file.n);
+}
+
+uint32_t
+lmdb_sum(uint32_t seed, struct slice key, struct slice val)
+{
+	return crc32c(crc32c(seed, key.p, key.n), val.p, val.n);
+}
+
+/* Cuts the sum off a value that was read; a false one is damage. */
+static int
+take_sum(uint32_t seed, const MDB_val *k, MDB_val *v)
+{
+	uint32_t sum;
+
+	if (v->mv_size < LMDB_SUM)
+		return MDB_CORRUPTED;
+	v->mv_size -= LMDB_SUM;
+	memcpy(&sum, (const char *)v->mv_data + v->mv_size, LMDB_SUM);
+	return sum == htole32(lmdb_sum(seed, slice_val(*k), slice_val(*v))) ? 0 : MDB_CORRUPTED;
+}
+
+static void
+give_sum(uint32_t seed, const MDB_val *k, struct slice val, void *room)
+{
+	uint32_t sum = htole32(lmdb_sum(seed, slice_val(*k), val));
+
+	if (val.n > 0)
+		memcpy(room, val.p, val.n);
+	memcpy((char *)room + val.n, &sum, LMDB_SUM);
+}
+
+int
+lmdb_key_cmp(struct slice a, struct slice b)
+{
+	int d = memcmp(a.p, b.p, a.n < b.n ? a.n : b.n);
+
+	return d != 0 ? d : (a.n > b.n) - (a.n < b.n);
+}
+
 /* ---- opening ---- */
+
+/* All tables, or the first that fails. */
+struct tables_call {
+	struct lmdb *l;
+	const struct lmdb_conf *conf;
+	MDB_txn *txn;
+	int rc;
+};
+
+/* Tables of another format are there and ours are not: nothing of it can be read. */
+static int
+check_format(struct tables_call *c, const char *name)
+{
+	MDB_stat st;
+	MDB_dbi dbi;
+	int rc = mdb_dbi_open(c->txn, NULL, 0, &dbi);
+
+	if (rc == 0)
+		rc = mdb_stat(c->txn, dbi, &st);
+	if (rc != 0 || st.ms_entries == 0)
+		return rc;
+	rc = mdb_dbi_open(c->txn, name, 0, &dbi);
+	return rc == MDB_NOTFOUND ? MDB_VERSION_MISMATCH : rc;
+}
+
+static void
+call_tables(void *arg)
+{
+	struct tables_call *c = arg;
+	struct lmdb *l = c->l;
+	char name[64];
+
+	c->rc = 0;
+	for (unsigned i = 0; c->rc == 0 && i < c->conf->ntables; i++) {
+		(void)snprintf(name, sizeof(name), "%s%s", c->conf->tables[i], l->sums ? LMDB_SUM_NAME : "");
+		l->seeds[i] = lmdb_sum_seed(slice_str(name));
+		if (i == 0 && l->sums && !l->read_only)
+			c->rc = check_format(c, name);
+		if (c->rc == 0)
+			c->rc = mdb_dbi_open(c->txn, name, l->read_only ? 0 : MDB_CREATE, &l->tables[i]);
+	}
+}
 
 static enum err
 open_tables(struct lmdb *l, const struct lmdb_conf *conf)
 {
-	MDB_txn *txn;
-	int rc = mdb_txn_begin(l->env, NULL, l->read_only ? MDB_RDONLY : 0, &txn);
+	struct tables_call c = { .l = l, .conf = conf };
+	int rc = mdb_txn_begin(l->env, NULL, l->read_only ? MDB_RDONLY : 0, &c.txn);
 
 	if (rc == MDB_READERS_FULL && lmdb_clear_stale(l) > 0)
-		rc = mdb_txn_begin(l->env, NULL, MDB_RDONLY, &txn);
+		rc = mdb_txn_begin(l->env, NULL, MDB_RDONLY, &c.txn);
 	if (rc != 0)
 		return err_of(rc);
-	for (unsigned i = 0; rc == 0 && i < conf->ntables; i++)
-		rc = mdb_dbi_open(txn, conf->tables[i], l->read_only ? 0 : MDB_CREATE, &l->tables[i]);
-	if (rc != 0) {
-		mdb_txn_abort(txn);
-		return err_of(rc);
+	if (!guarded(l, call_tables, &c)) {
+		l->torn = !l->read_only;
+		c.rc = MDB_CORRUPTED;
+	}
+	if (c.rc != 0) {
+		if (!l->torn)
+			mdb_txn_abort(c.txn);
+		return err_of(c.rc);
 	}
 	l->ntables = conf->ntables;
-	return err_of(mdb_txn_commit(txn)); /* also when reading: handles of an aborted one are closed again */
+	return err_of(mdb_txn_commit(c.txn)); /* also when reading: handles of an aborted one are closed again */
 }
 
 /* A file that was cut off ends whoever reads behind its end. Lengthened, it has pages without meaning there, which the
@@ -201,6 +311,7 @@ open_env(struct lmdb *l, const struct lmdb_conf *conf)
 
 	if ((rc = mdb_env_create(&l->env)) != 0)
 		return err_of(rc);
+	(void)mdb_env_set_assert(l->env, on_assert);
 	if ((rc = mdb_env_set_mapsize(l->env, conf->map_size != 0 ? conf->map_size : LMDB_MAP_DEFAULT)) != 0 ||
 	    (rc = mdb_env_set_maxdbs(l->env, LMDB_TABLES_MAX)) != 0 ||
 	    (rc = mdb_env_set_maxreaders(l->env, conf->readers != 0 ? conf->readers : 256)) != 0)
@@ -211,6 +322,19 @@ open_env(struct lmdb *l, const struct lmdb_conf *conf)
 	if (rc == 0)
 		rc = fill_up(l, conf->path);
 	return err_of(rc);
+}
+
+/* What is wrong there is seen before anything is believed. */
+static enum err
+audit_first(struct lmdb *l, uint64_t most)
+{
+	struct lmdb_audit *a = NULL;
+	enum err e = lmdb_audit_begin(l, most, &a);
+
+	while (e == OK)
+		e = lmdb_audit_step(a, 1024);
+	lmdb_audit_end(&a);
+	return e == ERR_EOF ? OK : e;
 }
 
 enum err
@@ -227,8 +351,12 @@ lmdb_open(const struct lmdb_conf *conf, struct lmdb **out)
 	l = mem_zalloc(sizeof(*l));
 	l->pid = getpid();
 	l->read_only = conf->read_only;
+	l->sums = conf->sums;
+	lmdb_guard_install();
 	note_open(l, conf->path);
 	e = open_env(l, conf);
+	if (e == OK && conf->audit > 0)
+		e = audit_first(l, conf->audit);
 	if (e == OK)
 		e = open_tables(l, conf);
 	if (e != OK) {
@@ -252,6 +380,10 @@ lmdb_close(struct lmdb **lp)
 	*lp = NULL;
 	check_process(l);
 	note_close(l);
+	if (l->torn) {
+		give_up(l);
+		return;
+	}
 	if (l->env != NULL)
 		mdb_env_close(l->env);
 	free(l);
@@ -276,24 +408,39 @@ lmdb_copy_compact(struct lmdb *l, const char *path)
 }
 
 /* Table 0 of LMDB holds the free pages: a list of page numbers a transaction, its length first. */
-static enum err
-count_free(MDB_txn *txn, uint64_t *pages)
+struct free_call {
+	MDB_txn *txn;
+	uint64_t pages;
+	int rc;
+};
+
+static void
+call_free(void *arg)
 {
+	struct free_call *call = arg;
 	MDB_cursor *c;
 	MDB_val k, v;
 	size_t n;
-	int rc;
 
-	*pages = 0;
-	if ((rc = mdb_cursor_open(txn, 0, &c)) != 0)
-		return err_of(rc);
-	while ((rc = mdb_cursor_get(c, &k, &v, MDB_NEXT)) == 0)
+	if ((call->rc = mdb_cursor_open(call->txn, 0, &c)) != 0)
+		return;
+	while ((call->rc = mdb_cursor_get(c, &k, &v, MDB_NEXT)) == 0)
 		if (v.mv_size >= sizeof(n)) {
 			memcpy(&n, v.mv_data, sizeof(n));
-			*pages += n;
+			call->pages += n;
 		}
 	mdb_cursor_close(c);
-	return rc == MDB_NOTFOUND ? OK : err_of(rc);
+}
+
+static enum err
+count_free(struct lmdb_txn *t, uint64_t *pages)
+{
+	struct free_call c = { .txn = t->txn };
+
+	if (!guarded(t->l, call_free, &c))
+		return ERR_DAMAGED;
+	*pages = c.pages;
+	return c.rc == MDB_NOTFOUND ? OK : err_of(c.rc);
 }
 
 /* A line a reader, led by the process's number; a headline that is led by none. */
@@ -322,7 +469,7 @@ lmdb_usage(struct lmdb *l, struct lmdb_usage *out)
 	if (e == OK)
 		e = err_of(mdb_env_stat(l->env, &st));
 	if (e == OK)
-		e = count_free(t->txn, &pages);
+		e = count_free(t, &pages);
 	lmdb_abort(&t);
 	if (e != OK)
 		return e;
@@ -361,6 +508,23 @@ dbi_of(const struct lmdb_txn *t, unsigned table)
 	return t->l->tables[table];
 }
 
+/* Gives the error that was carried, and its errno. */
+static enum err
+end_txn(struct lmdb_txn **tp)
+{
+	struct lmdb_txn *t = *tp;
+	enum err e = t->err;
+	int saved = t->saved_errno;
+
+	*tp = NULL;
+	if (t->txn != NULL && !t->torn)
+		mdb_txn_abort(t->txn);
+	free(t);
+	if (e != OK)
+		errno = saved;
+	return e;
+}
+
 /* Full of readers: those of the dead are cleared, once. Resized by another process: its size is taken over, once. */
 static struct lmdb_txn *
 txn_begin(struct lmdb *l, unsigned flags)
@@ -370,6 +534,7 @@ txn_begin(struct lmdb *l, unsigned flags)
 
 	check_process(l);
 	t->l = l;
+	t->reading = (flags & MDB_RDONLY) != 0;
 	rc = CALL("begin", mdb_txn_begin(l->env, NULL, flags, &t->txn));
 	if (rc == MDB_READERS_FULL && lmdb_clear_stale(l) > 0)
 		rc = mdb_txn_begin(l->env, NULL, flags, &t->txn);
@@ -394,40 +559,72 @@ lmdb_write(struct lmdb *l)
 	return txn_begin(l, 0);
 }
 
+/* One call of the library about a table, and what it said. */
+struct table_call {
+	MDB_txn *txn;
+	MDB_dbi dbi;
+	bool sums;
+	uint32_t seed;
+	MDB_val k, v;
+	struct slice val; /* to put */
+	unsigned flags;
+	int rc;
+};
+
+static struct table_call
+call_of(const struct lmdb_txn *t, unsigned table, struct slice key)
+{
+	return (struct table_call){
+		.txn = t->txn, .dbi = dbi_of(t, table), .sums = t->l->sums, .seed = t->l->seeds[table], .k = val_of(key)
+	};
+}
+
+static void
+txn_fell(struct lmdb_txn *t)
+{
+	if (!t->reading)
+		t->l->torn = t->torn = true;
+	txn_fail_rc(t, MDB_CORRUPTED);
+}
+
+/* False: it fell, and the transaction has failed. */
+static bool
+txn_guarded(struct lmdb_txn *t, void (*fn)(void *arg), void *arg)
+{
+	if (guarded(t->l, fn, arg))
+		return true;
+	txn_fell(t);
+	return false;
+}
+
+static void
+call_commit(void *arg)
+{
+	struct table_call *c = arg;
+
+	c->rc = mdb_txn_commit(c->txn);
+}
+
 enum err
 lmdb_commit(struct lmdb_txn **tp)
 {
 	struct lmdb_txn *t = *tp;
-	enum err e = t->err;
+	struct table_call c = { .txn = t->txn };
 
-	if (e != OK) {
-		int saved = t->saved_errno;
-
-		lmdb_abort(tp);
-		errno = saved;
-		return e;
+	if (t->err == OK && fault_fails("lmdb.commit"))
+		txn_fail_rc(t, errno);
+	if (t->err == OK && txn_guarded(t, call_commit, &c)) {
+		t->txn = NULL;
+		txn_fail_rc(t, c.rc);
 	}
-	*tp = NULL;
-	if (fault_fails("lmdb.commit")) {
-		e = err_of(errno);
-		mdb_txn_abort(t->txn);
-	} else
-		e = err_of(mdb_txn_commit(t->txn));
-	free(t);
-	return e;
+	return end_txn(tp);
 }
 
 void
 lmdb_abort(struct lmdb_txn **tp)
 {
-	struct lmdb_txn *t = *tp;
-
-	if (t == NULL)
-		return;
-	*tp = NULL;
-	if (t->txn != NULL)
-		mdb_txn_abort(t->txn);
-	free(t);
+	if (*tp != NULL)
+		(void)end_txn(tp);
 }
 
 enum err
@@ -443,29 +640,64 @@ lmdb_txn_fail(struct lmdb_txn *t, enum err e)
 		t->err = e;
 }
 
+static void
+call_get(void *arg)
+{
+	struct table_call *c = arg;
+
+	c->rc = mdb_get(c->txn, c->dbi, &c->k, &c->v);
+	if (c->rc == 0 && c->sums)
+		c->rc = take_sum(c->seed, &c->k, &c->v);
+}
+
 bool
 lmdb_get(struct lmdb_txn *t, unsigned table, struct slice key, struct slice *val)
 {
-	MDB_val k = val_of(key), v;
-	int rc;
+	struct table_call c = call_of(t, table, key);
 
 	if (!txn_good(t))
 		return false;
-	rc = CALL("get", mdb_get(t->txn, dbi_of(t, table), &k, &v));
-	if (rc == 0)
-		*val = slice_val(v);
-	else if (rc != MDB_NOTFOUND)
-		txn_fail_rc(t, rc);
-	return rc == 0;
+	if (fault_fails("lmdb.get"))
+		c.rc = errno;
+	else if (!txn_guarded(t, call_get, &c))
+		return false;
+	if (c.rc == 0)
+		*val = slice_val(c.v);
+	else if (c.rc != MDB_NOTFOUND)
+		txn_fail_rc(t, c.rc);
+	return c.rc == 0;
+}
+
+static void
+call_put(void *arg)
+{
+	struct table_call *c = arg;
+
+	c->v = val_of(c->val);
+	if (!c->sums) {
+		c->rc = mdb_put(c->txn, c->dbi, &c->k, &c->v, c->flags);
+		return;
+	}
+	c->v.mv_size += LMDB_SUM;
+	c->rc = mdb_put(c->txn, c->dbi, &c->k, &c->v, c->flags | MDB_RESERVE);
+	if (c->rc == 0)
+		give_sum(c->seed, &c->k, c->val, c->v.mv_data);
 }
 
 static void
 put(struct lmdb_txn *t, unsigned table, struct slice key, struct slice val, unsigned flags)
 {
-	MDB_val k = val_of(key), v = val_of(val);
+	struct table_call c = call_of(t, table, key);
 
-	if (txn_good(t))
-		txn_fail_rc(t, CALL("put", mdb_put(t->txn, dbi_of(t, table), &k, &v, flags)));
+	c.val = val;
+	c.flags = flags;
+	if (!txn_good(t))
+		return;
+	if (fault_fails("lmdb.put"))
+		c.rc = errno;
+	else if (!txn_guarded(t, call_put, &c))
+		return;
+	txn_fail_rc(t, c.rc);
 }
 
 void
@@ -480,50 +712,117 @@ lmdb_append(struct lmdb_txn *t, unsigned table, struct slice key, struct slice v
 	put(t, table, key, val, MDB_APPEND);
 }
 
+static void
+call_del(void *arg)
+{
+	struct table_call *c = arg;
+
+	c->rc = mdb_del(c->txn, c->dbi, &c->k, NULL);
+}
+
 bool
 lmdb_del(struct lmdb_txn *t, unsigned table, struct slice key)
 {
-	MDB_val k = val_of(key);
-	int rc;
+	struct table_call c = call_of(t, table, key);
 
 	if (!txn_good(t))
 		return false;
-	rc = CALL("del", mdb_del(t->txn, dbi_of(t, table), &k, NULL));
-	if (rc != 0 && rc != MDB_NOTFOUND)
-		txn_fail_rc(t, rc);
-	return rc == 0;
+	if (fault_fails("lmdb.del"))
+		c.rc = errno;
+	else if (!txn_guarded(t, call_del, &c))
+		return false;
+	if (c.rc != 0 && c.rc != MDB_NOTFOUND)
+		txn_fail_rc(t, c.rc);
+	return c.rc == 0;
+}
+
+static void
+call_empty(void *arg)
+{
+	struct table_call *c = arg;
+
+	c->rc = mdb_drop(c->txn, c->dbi, 0);
 }
 
 void
 lmdb_empty(struct lmdb_txn *t, unsigned table)
 {
-	if (txn_good(t))
-		txn_fail_rc(t, CALL("drop", mdb_drop(t->txn, dbi_of(t, table), 0)));
+	struct table_call c = call_of(t, table, slice_of(NULL, 0));
+
+	if (!txn_good(t))
+		return;
+	if (fault_fails("lmdb.drop"))
+		c.rc = errno;
+	else if (!txn_guarded(t, call_empty, &c))
+		return;
+	txn_fail_rc(t, c.rc);
+}
+
+struct stat_call {
+	MDB_txn *txn;
+	MDB_dbi dbi;
+	MDB_stat st;
+	int rc;
+};
+
+static void
+call_stat(void *arg)
+{
+	struct stat_call *c = arg;
+
+	c->rc = mdb_stat(c->txn, c->dbi, &c->st);
 }
 
 uint64_t
 lmdb_count(struct lmdb_txn *t, unsigned table)
 {
-	MDB_stat st = { 0 };
+	struct stat_call c = { .txn = t->txn, .dbi = dbi_of(t, table) };
 
-	if (txn_good(t))
-		txn_fail_rc(t, CALL("stat", mdb_stat(t->txn, dbi_of(t, table), &st)));
-	return st.ms_entries;
+	if (!txn_good(t))
+		return 0;
+	if (fault_fails("lmdb.stat"))
+		c.rc = errno;
+	else if (!txn_guarded(t, call_stat, &c))
+		return 0;
+	txn_fail_rc(t, c.rc);
+	return c.st.ms_entries;
 }
 
 /* ---- ranges ---- */
+
+struct walk_call {
+	struct lmdb_cursor *c;
+	MDB_dbi dbi;
+	MDB_val k, v;
+	MDB_cursor_op op;
+	int rc;
+};
+
+static void
+call_cursor_open(void *arg)
+{
+	struct walk_call *w = arg;
+
+	w->rc = mdb_cursor_open(w->c->t->txn, w->dbi, &w->c->c);
+}
 
 struct lmdb_cursor *
 lmdb_cursor_open(struct lmdb_txn *t, unsigned table)
 {
 	struct lmdb_cursor *c = mem_zalloc(sizeof(*c));
-	int rc;
+	struct walk_call w = { .c = c, .dbi = dbi_of(t, table) };
 
 	c->t = t;
-	if (txn_good(t) && (rc = CALL("cursor", mdb_cursor_open(t->txn, dbi_of(t, table), &c->c))) != 0) {
+	c->seed = t->l->seeds[table];
+	if (!txn_good(t))
+		return c;
+	if (fault_fails("lmdb.cursor"))
+		w.rc = errno;
+	else if (!txn_guarded(t, call_cursor_open, &w))
+		return c;
+	if (w.rc != 0)
 		c->c = NULL;
-		txn_fail_rc(t, rc);
-	}
+	txn_fail_rc(t, w.rc);
 	return c;
 }
 
@@ -535,36 +834,75 @@ lmdb_cursor_close(struct lmdb_cursor **cp)
 	if (c == NULL)
 		return;
 	*cp = NULL;
-	if (c->c != NULL)
+	if (c->c != NULL && !c->t->torn)
 		mdb_cursor_close(c->c);
 	free(c);
 }
 
+/* Keys that do not follow each other are damage: who resumes a range by key would turn in a circle. */
 static bool
-cursor_get(struct lmdb_cursor *c, MDB_val *key, MDB_cursor_op op, struct slice *k, struct slice *v)
+in_order(const struct walk_call *w, struct slice asked)
 {
-	MDB_val val;
-	int rc;
+	struct slice k = slice_val(w->k), last = slice_of(w->c->key, w->c->n);
+
+	if (k.n == 0 || k.n > LMDB_KEY_MAX)
+		return false;
+	switch (w->op) {
+	case MDB_SET_RANGE:
+		return lmdb_key_cmp(k, asked) >= 0;
+	case MDB_NEXT:
+		return last.n == 0 || lmdb_key_cmp(k, last) > 0;
+	case MDB_PREV:
+		return last.n == 0 || lmdb_key_cmp(k, last) < 0;
+	default:
+		return true;
+	}
+}
+
+static void
+call_walk(void *arg)
+{
+	struct walk_call *w = arg;
+	struct slice asked = slice_val(w->k);
+
+	w->rc = mdb_cursor_get(w->c->c, &w->k, &w->v, w->op);
+	if (w->rc != 0)
+		return;
+	if (w->c->t->l->sums)
+		w->rc = take_sum(w->c->seed, &w->k, &w->v);
+	if (w->rc == 0 && !in_order(w, asked))
+		w->rc = MDB_CORRUPTED;
+	if (w->rc != 0)
+		return;
+	w->c->n = w->k.mv_size;
+	memcpy(w->c->key, w->k.mv_data, w->c->n);
+}
+
+static bool
+cursor_get(struct lmdb_cursor *c, struct slice key, MDB_cursor_op op, struct slice *k, struct slice *v)
+{
+	struct walk_call w = { .c = c, .k = val_of(key), .op = op };
 
 	if (!txn_good(c->t) || c->c == NULL)
 		return false;
-	rc = CALL("walk", mdb_cursor_get(c->c, key, &val, op));
-	if (rc != 0) {
-		if (rc != MDB_NOTFOUND)
-			txn_fail_rc(c->t, rc);
+	if (fault_fails("lmdb.walk"))
+		w.rc = errno;
+	else if (!txn_guarded(c->t, call_walk, &w))
+		return false;
+	if (w.rc != 0) {
+		if (w.rc != MDB_NOTFOUND)
+			txn_fail_rc(c->t, w.rc);
 		return false;
 	}
-	*k = slice_val(*key);
-	*v = slice_val(val);
+	*k = slice_val(w.k);
+	*v = slice_val(w.v);
 	return true;
 }
 
 bool
 lmdb_seek(struct lmdb_cursor *c, struct slice key, struct slice *k, struct slice *v)
 {
-	MDB_val mk = val_of(key);
-
-	return cursor_get(c, &mk, key.n == 0 ? MDB_FIRST : MDB_SET_RANGE, k, v);
+	return cursor_get(c, key, key.n == 0 ? MDB_FIRST : MDB_SET_RANGE, k, v);
 }
 
 /* After a delete LMDB's cursor already stands on the one behind, or past the last one of the page: MDB_NEXT after
@@ -572,30 +910,39 @@ lmdb_seek(struct lmdb_cursor *c, struct slice key, struct slice *k, struct slice
 bool
 lmdb_next(struct lmdb_cursor *c, struct slice *k, struct slice *v)
 {
-	MDB_val mk = { 0 };
-
-	return cursor_get(c, &mk, MDB_NEXT, k, v);
+	return cursor_get(c, slice_of(NULL, 0), MDB_NEXT, k, v);
 }
 
 bool
 lmdb_prev(struct lmdb_cursor *c, struct slice *k, struct slice *v)
 {
-	MDB_val mk = { 0 };
-
-	return cursor_get(c, &mk, MDB_PREV, k, v);
+	return cursor_get(c, slice_of(NULL, 0), MDB_PREV, k, v);
 }
 
 bool
 lmdb_last(struct lmdb_cursor *c, struct slice *k, struct slice *v)
 {
-	MDB_val mk = { 0 };
+	return cursor_get(c, slice_of(NULL, 0), MDB_LAST, k, v);
+}
 
-	return cursor_get(c, &mk, MDB_LAST, k, v);
+static void
+call_cursor_del(void *arg)
+{
+	struct walk_call *w = arg;
+
+	w->rc = mdb_cursor_del(w->c->c, 0);
 }
 
 void
 lmdb_cursor_del(struct lmdb_cursor *c)
 {
-	if (txn_good(c->t) && c->c != NULL)
-		txn_fail_rc(c->t, CALL("cursor_del", mdb_cursor_del(c->c, 0)));
+	struct walk_call w = { .c = c };
+
+	if (!txn_good(c->t) || c->c == NULL)
+		return;
+	if (fault_fails("lmdb.cursor_del"))
+		w.rc = errno;
+	else if (!txn_guarded(c->t, call_cursor_del, &w))
+		return;
+	txn_fail_rc(c->t, w.rc);
 }

@@ -8,6 +8,10 @@
  * something fails every further call on it does nothing, and commit says what it was. So a chain of calls is checked
  * once. Slices that a get or cursor gives point into the map and hold until the transaction's next write or its end.
  * Keep read transactions short (a page of rows): a long one makes the file grow.
+ * Damage: a call that meets a mangled page, by an assertion of the library's, SIGBUS or SIGSEGV, fails with ERR_DAMAGED
+ * and no process ends of it: the file can be built anew. The guard takes the two signals over at each open; outside
+ * these calls they end the process as before. A writing transaction that was left so is given up with its environment,
+ * whose memory and file last as long as the process. Keys out of order are damage too.
  * Threads: an environment may be used by all threads of its process, a transaction by one at a time (not bound to the
  * thread that began it).
  * Errors: ERR_NOTFOUND (no such environment or table, read-only), ERR_FULL (disk, map or readers), ERR_IO (errno),
@@ -37,6 +41,8 @@ struct lmdb_conf {
 	uint64_t map_size; /* 0: LMDB_MAP_DEFAULT */
 	unsigned readers;  /* 0: 256 */
 	bool read_only;
+	bool sums;      /* each entry has a CRC32C behind its value: a false one is ERR_DAMAGED */
+	uint64_t audit; /* with sums: so many bytes are looked through before anything in the file is used */
 };
 
 /* Opens and makes the tables (reading: they must be there, or ERR_NOTFOUND). */
@@ -54,6 +60,22 @@ struct lmdb_usage {
 	unsigned stale;      /* of these: of processes that are gone */
 };
 enum err lmdb_usage(struct lmdb *l, struct lmdb_usage *out);
+
+/* ---- looking through the file ---- */
+
+/* The pages of one snapshot, read from the file, not from the map: each is reached once and by one way, its nodes lie
+ * within it and in order, the counts agree, no free page is in use, and every entry has its sum. So damage is found that
+ * nobody has met, entries that are missing included. The snapshot lasts until the end. Only with sums. */
+struct lmdb_audit;
+/* In the writing process, between two of its transactions. The tables that are larger than is left of `most` bytes, when
+ * the smaller ones and the free pages have been looked through, are left out; UINT64_MAX: none. */
+enum err lmdb_audit_begin(struct lmdb *l, uint64_t most, struct lmdb_audit **out);
+/* Of the whole file. */
+uint64_t lmdb_audit_bytes(const struct lmdb_audit *a);
+/* About so many pages. OK: there is more to do; ERR_EOF: all is well; ERR_DAMAGED. */
+enum err lmdb_audit_step(struct lmdb_audit *a, size_t pages);
+/* Clears the caller's pointer; NULL inside is fine. */
+void lmdb_audit_end(struct lmdb_audit **a);
 
 /* ---- transactions ---- */
 

@@ -17,6 +17,10 @@ static const char *const table_names[T_COUNT] = { "meta",     "message",  "queue
 						  "bindings", "expiry",   "segment", "attempt", "edit",
 						  "writer",   "handover", "damage",  "aside" };
 
+/* 50 ms of the keeper's start. All of a small map; of a large one what the fold loads, for which nothing else would be
+ * evidence, the rest by its turns. */
+#define AUDIT_AT_OPEN (UINT64_C(64) << 20)
+
 /* ---- the environment ---- */
 
 /* Which data file stands there now: a rebuilt map is another one. */
@@ -44,7 +48,9 @@ open_env(struct index *ix)
 				  .tables = table_names,
 				  .ntables = T_COUNT,
 				  .map_size = ix->map_size,
-				  .read_only = !ix->keeper };
+				  .read_only = !ix->keeper,
+				  .sums = true,
+				  .audit = ix->keeper ? AUDIT_AT_OPEN : 0 };
 	enum err e = lmdb_open(&conf, &ix->env);
 
 	if (e == OK && !data_file(ix, &ix->dev, &ix->ino)) {

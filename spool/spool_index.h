@@ -7,6 +7,9 @@
  * given holds until index_end; index_row_dup makes one that stays. Calls may touch the disk: worker loops run them on
  * the reading thread.
  *
+ * Every entry has a checksum of key and value, and the keeper looks through the small tables before it uses them, and
+ * through all of a map of up to 64 MiB: a false byte is damage, never a false row.
+ *
  * Errors: ERR_AGAIN: there is no map yet, or none that can be read: ask later, nothing is wrong with the mail.
  * ERR_NOTFOUND: no such row. ERR_EOF: the list is at its end. ERR_DAMAGED: the map needs a rebuild (the keeper sees
  * that for itself). ERR_IO, ERR_FULL as everywhere. */

@@ -468,7 +468,8 @@ put_message(struct index_writer *w, const struct key *k, msgid_t id, bool added)
 		return put(w, T_MESSAGE, k);
 	w->last = id;
 	lmdb_append(w->t, T_MESSAGE, key_slice(k), slice_bytes(&w->value));
-	return lmdb_txn_error(w->t);
+	/* The last one is not the last one. */
+	return lmdb_txn_error(w->t) == ERR_STATE ? ERR_DAMAGED : lmdb_txn_error(w->t);
 }
 
 enum err

@@ -300,7 +300,7 @@ expiry_due(struct keeper *k)
 	bool due = false;
 
 	if (index_begin(k->index, &t) == OK)
-		due = index_expiry_page(t, NULL, &first, 1, &n) == OK && first.at <= clock_real();
+		due = keeper_judge(k, index_expiry_page(t, NULL, &first, 1, &n)) == OK && first.at <= clock_real();
 	index_end(&t);
 	return due;
 }

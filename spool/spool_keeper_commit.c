@@ -23,11 +23,10 @@ keeper_drop_snapshot(struct keeper *k)
 	index_end(&k->snap);
 }
 
-/* A map that contradicts itself is built anew from the journals. */
-static enum err
-judged(struct keeper *k, enum err e)
+enum err
+keeper_judge(struct keeper *k, enum err e)
 {
-	if (e == ERR_DAMAGED)
+	if (keeper_unreadable(e))
 		k->broken = true;
 	return e;
 }
@@ -38,7 +37,7 @@ world_row(void *arg, msgid_t id, struct index_row *out)
 	struct keeper *k = arg;
 	enum err e = snapshot(k);
 
-	return judged(k, e == OK ? index_message_get(k->snap, id, out) : e);
+	return keeper_judge(k, e == OK ? index_message_get(k->snap, id, out) : e);
 }
 
 static enum err
@@ -59,7 +58,7 @@ world_rows(void *arg, msgid_t lo, msgid_t hi, enum err (*fn)(void *, const struc
 			after = page[i].id;
 		}
 	}
-	return e == ERR_EOF ? OK : judged(k, e);
+	return e == ERR_EOF ? OK : keeper_judge(k, e);
 }
 
 static enum err
@@ -68,7 +67,7 @@ world_edits(void *arg, msgid_t id, enum err (*fn)(void *, const struct fold_edit
 	struct keeper *k = arg;
 	enum err e = snapshot(k);
 
-	return judged(k, e == OK ? index_edits(k->snap, id, fn, fn_arg) : e);
+	return keeper_judge(k, e == OK ? index_edits(k->snap, id, fn, fn_arg) : e);
 }
 
 /* ---- and as it hands over what is new ---- */
@@ -251,7 +250,7 @@ count_rows(struct keeper *k)
 {
 	struct index_counts c;
 
-	if (snapshot(k) != OK || index_totals(k->snap, &c) != OK)
+	if (snapshot(k) != OK || keeper_judge(k, index_totals(k->snap, &c)) != OK)
 		return;
 	k->counts.messages = 0;
 	for (size_t i = 0; i < ROW_STATES; i++)
@@ -299,7 +298,7 @@ keeper_commit(struct keeper *k)
 		e = save_and_write(k, &rows);
 	if (e != OK) {
 		log_errno(LOG_LVL_ERROR, "keeper", "the index cannot be committed (%s)", err_text(e));
-		return judged(k, e);
+		return keeper_judge(k, e);
 	}
 	fault_point("fold.after_commit");
 	fold_committed(k->fold);

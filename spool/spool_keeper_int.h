@@ -143,6 +143,8 @@ extern const struct fold_world keeper_world;
 /* What is folded becomes durable. */
 enum err keeper_commit(struct keeper *k);
 void keeper_drop_snapshot(struct keeper *k);
+/* Gives e again. A map that cannot be read, or contradicts itself, is built anew from the journals by the next turn. */
+enum err keeper_judge(struct keeper *k, enum err e);
 
 /* _reclaim.c */
 enum err keeper_reclaim(struct keeper *k);
@@ -157,6 +159,7 @@ enum err keeper_save_moved(struct keeper *k);
 enum err keeper_compact(struct keeper *k);
 
 /* _rebuild.c */
+bool keeper_unreadable(enum err e);
 /* Puts a map that cannot be read aside. */
 enum err keeper_open_index(struct keeper *k);
 enum err keeper_rebuild(struct keeper *k);

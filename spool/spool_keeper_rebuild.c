@@ -31,8 +31,8 @@ put_aside(const char *folder)
 	return e;
 }
 
-static bool
-unreadable(enum err e)
+bool
+keeper_unreadable(enum err e)
 {
 	return e == ERR_DAMAGED || e == ERR_VERSION || e == ERR_SYNTAX;
 }
@@ -63,7 +63,7 @@ keeper_open_index(struct keeper *k)
 {
 	enum err e = k->conf.distrust ? ERR_DAMAGED : open_and_load(k);
 
-	if (!unreadable(e))
+	if (!keeper_unreadable(e))
 		return e;
 	log_error("keeper", "the index %s (%s): it is put aside and built anew",
 		  k->conf.distrust ? "has ended who read it" : "cannot be read", err_text(e));
