@@ -17,6 +17,7 @@
 	X(TAIL_BYTES, GAUGE, "tail_bytes")             /* keeper: journal not yet committed */                  \
 	X(TAIL_SEEN, GAUGE, "tail_seen")               /* keeper: journal_bytes when it last said tail_bytes */ \
 	X(TAIL_MESSAGES, GAUGE, "tail_messages")       /* keeper: net messages in that tail */                  \
+	X(COMMITTED_AT, GAUGE, "committed_at")         /* keeper: its last commit, monotonic seconds */         \
 	X(INDEX_MESSAGES, GAUGE, "index_messages")     /* keeper: LMDB's count of rows */                       \
 	X(SEGMENTS, GAUGE, "segments")                 /* keeper: segment files that stand */                   \
 	X(IN_DOUBT, GAUGE, "in_doubt")                 /* keeper: attempts in doubt now */                      \

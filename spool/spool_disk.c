@@ -11,21 +11,36 @@
 #include "shm/base/log.h"
 #include "spool/spool_segment.h"
 
+enum { BLOCK = 512 }; /* of st_blocks */
+
 static void
-reserve_name(const struct disk *d, char out[SEGMENT_NAME])
+reserve_name(int slot, char out[SEGMENT_NAME])
 {
-	snprintf(out, SEGMENT_NAME, "reserve.%d", d->slot);
+	snprintf(out, SEGMENT_NAME, "reserve.%d", slot);
 }
 
-/* One that the process before us left when it died. */
-static bool
-reserve_found(const struct disk *d)
+enum err
+disk_reserved(int dirfd, int slot, uint64_t *bytes)
 {
 	char name[SEGMENT_NAME];
 	struct stat st;
+	uint64_t there;
 
-	reserve_name(d, name);
-	return fstatat(d->dirfd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode);
+	reserve_name(slot, name);
+	if (fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) != 0)
+		return errno == ENOENT ? ERR_NOTFOUND : ERR_IO;
+	there = S_ISREG(st.st_mode) ? (uint64_t)st.st_blocks * BLOCK : 0;
+	*bytes = there < (uint64_t)st.st_size ? there : (uint64_t)st.st_size;
+	return OK;
+}
+
+/* Also one that the process before us left when it died. */
+static bool
+reserve_found(const struct disk *d)
+{
+	uint64_t bytes;
+
+	return disk_reserved(d->dirfd, d->slot, &bytes) == OK && bytes >= d->reserve;
 }
 
 void
@@ -41,7 +56,7 @@ reserve_remove(struct disk *d)
 {
 	char name[SEGMENT_NAME];
 
-	reserve_name(d, name);
+	reserve_name(d->slot, name);
 	unlinkat(d->dirfd, name, 0);
 	d->reserved = false;
 }
@@ -77,7 +92,7 @@ reserve_make(struct disk *d)
 	int fd;
 	bool done;
 
-	reserve_name(d, name);
+	reserve_name(d->slot, name);
 	fd = openat(d->dirfd, name, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0640);
 	if (fd < 0)
 		return false;
@@ -126,6 +141,8 @@ disk_tick(struct disk *d)
 	if (d->reserve == 0)
 		return;
 	pthread_mutex_lock(&d->lock);
+	/* Somebody may have removed it, or cut it short, to make room. */
+	d->reserved = d->reserved && reserve_found(d);
 	if (!d->reserved && room >= d->free_min + d->reserve && reserve_make(d)) {
 		d->reserved = true;
 		atomic_store(&d->spent, false);

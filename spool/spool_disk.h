@@ -12,6 +12,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "shm/base/err.h"
+
+/* What each process that writes to the spool keeps in reserve. */
+#define DISK_RESERVE (UINT64_C(8) << 20)
+
 struct disk {
 	int dirfd;
 	int slot;
@@ -30,6 +35,9 @@ void disk_tick(struct disk *d);
 bool disk_let_go(struct disk *d);
 /* Less is free than the reserve holds. */
 bool disk_short(const struct disk *d);
+/* Bytes that the file of this slot really holds, in the journal's folder dirfd. Any process. ERR_NOTFOUND: there is no
+ * such file. ERR_IO. */
+enum err disk_reserved(int dirfd, int slot, uint64_t *bytes);
 /* New mail may come. */
 bool disk_has_room(const struct disk *d);
 

@@ -10,6 +10,7 @@
 #include "shm/base/mem.h"
 #include "shm/shm_inbox.h"
 #include "spool/spool.h"
+#include "spool/spool_disk.h"
 #include "spool/spool_index.h"
 #include "spool/spool_owner.h"
 #include "spool/spool_state.h"
@@ -144,7 +145,7 @@ open_spool(struct worker *w)
 				   .area = w->env->area,
 				   .segment_size = (uint64_t)conf_int(v, OPT_SEGMENT_SIZE),
 				   .free_min = (uint64_t)conf_int(v, OPT_SPOOL_FREE_MIN),
-				   .reserve = UINT64_C(8) << 20,
+				   .reserve = DISK_RESERVE,
 				   .tail_max = (uint64_t)conf_int(v, OPT_INDEX_LAG_MAX),
 				   .soon = on_spool_soon,
 				   .soon_arg = w };

@@ -8,7 +8,7 @@ import subprocess
 from lib.impetus import wait_until
 from lib.smtp import Client
 
-CHECKS = ["spool_space", "spool_folders", "disk", "index", "index_file", "keeper", "journal_tail", "journal_files",
+CHECKS = ["spool_space", "reserve", "spool_folders", "disk", "index", "index_file", "keeper", "last_commit", "journal_tail", "journal_files",
           "journal_damage", "mail", "processes", "restarts", "descriptors", "sessions_in", "sessions_out", "dns", "logs",
           "clock"]
 
@@ -63,11 +63,15 @@ def grades(m):
 def test_all_is_well(make, tmp_path):
     dns = Dns()
     m = well(make, tmp_path, dns.port)
+    # Each process makes its own within a second of its start.
+    wait_until(lambda: len(list((m.spool / "journal").glob("reserve.*"))) == 3, what="the reserve")
     status, checks = grades(m)
     assert list(checks) == CHECKS
     bad = [c for c in checks.values() if c["status"] != "ok"]
     # The disk that this runs on may be slow while others use it: that is a finding, not a fault of the check.
     assert {c["check"] for c in bad} <= {"disk", "keeper"}, bad
+    assert "3 of 3 processes hold 8.0 MiB" in checks["reserve"]["figure"]
+    assert "0 bytes written since" in checks["last_commit"]["figure"]
     assert "the resolver answers" in checks["dns"]["figure"] and "2 of 2 workers" in checks["processes"]["figure"]
     assert all(c["figure"] for c in checks.values()) and all(c["advice"] for c in bad)
     text = doctor(m)[1].splitlines()
@@ -112,6 +116,36 @@ def test_a_keeper_that_does_not_answer(make, tmp_path):
     status, checks = grades(m)
     os.kill(pid, signal.SIGCONT)
     assert status == 2 and checks["keeper"]["status"] == "critical" and "no commit within" in checks["keeper"]["figure"]
+    dns.close()
+
+
+def test_mail_that_waits_for_a_commit(make, tmp_path):
+    """The journals' own marks say so, not the keeper that hangs."""
+    dns = Dns()
+    m = well(make, tmp_path, dns.port)
+    pid = m.children("keeper")[0][0]
+    m.json("ledger")        # committed now
+    os.kill(pid, signal.SIGSTOP)
+    with Client(m.port) as c:
+        c.greet()
+        assert c.mail("s@source.test", ["r@example.com"], b"Subject: x\r\n\r\nx\r\n")[0] == 250
+    status, checks = grades(m)
+    os.kill(pid, signal.SIGCONT)
+    late = checks["last_commit"]
+    assert status == 2 and late["status"] == "critical" and "0 bytes written since" not in late["figure"], late
+    assert "see keeper" in late["advice"]
+    wait_until(lambda: grades(m)[1]["last_commit"]["status"] == "ok", what="the keeper's commit")
+    dns.close()
+
+
+def test_no_reserve(make, tmp_path):
+    """Mail is still taken: a warning, for what a full disk would do."""
+    dns = Dns()
+    m = well(make, tmp_path, dns.port, env=dict(IMPETUS_FAULT="disk.reserve=EIO*"))
+    status, checks = grades(m)
+    assert status >= 1 and checks["reserve"]["status"] == "warning", checks["reserve"]
+    assert "0 of 3 processes" in checks["reserve"]["figure"] and "make room" in checks["reserve"]["advice"]
+    assert {c["check"] for c in checks.values() if c["status"] != "ok"} <= {"reserve", "disk", "keeper"}
     dns.close()
 
 

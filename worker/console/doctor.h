@@ -18,6 +18,7 @@ struct doctor {
 	bool commit_asked, commit_there, dns_asked, dns_there;
 	enum err commit, dns;
 	usec_t commit_took;
+	int64_t committed_at; /* monotonic seconds, before that was asked; 0: not since the keeper's start */
 	struct bytes dns_said;
 };
 
@@ -30,6 +31,7 @@ const char *doctor_size(uint64_t bytes, char out[24]);
 /* doctor_spool.c */
 void doctor_disk(struct doctor *d);
 void doctor_index(struct doctor *d);
+void doctor_last_commit(struct doctor *d);
 void doctor_journals(struct doctor *d);
 void doctor_mail(struct doctor *d);
 

@@ -9,6 +9,8 @@
 #include <unistd.h>
 
 #include "policy/conf/conf.h"
+#include "spool/spool_disk.h"
+#include "spool/spool_segment.h"
 #include "worker/console/doctor.h"
 
 enum {
@@ -17,6 +19,7 @@ enum {
 	SLOW_SYNC_MS = 1000,     /* of one small file */
 	READERS_NEAR = 200,      /* of the 256 that the index has room for */
 	COMPACT_LEAST_MIB = 256, /* a smaller index is not worth a word */
+	LATE_COMMIT_SECONDS = 8, /* a keeper that is well commits within 2 of what it reads */
 };
 
 static const uint64_t TAIL_MUCH = UINT64_C(64) << 20, TAIL_MOST = UINT64_C(256) << 20;
@@ -47,6 +50,46 @@ space(struct doctor *d)
 		   "%s free, spool_free_min is %s, %llu of %llu files free%s", doctor_size(free_bytes, is),
 		   doctor_size(least, below), (unsigned long long)v.f_favail, (unsigned long long)v.f_files,
 		   shm_total(env->area, CELL_SPOOL_REFUSING) > 0 ? "; new mail is being refused" : "");
+}
+
+static bool
+writes_spool(const struct shm_slot *s)
+{
+	struct slot_who who;
+
+	return slot_who(s, &who) && who.state == SLOT_SERVING && (who.role == ROLE_WORKER || who.role == ROLE_KEEPER);
+}
+
+/* Each process that writes has its own. One that is without is well as long as there is room: outcomes are what would
+ * find none. */
+static void
+reserve(struct doctor *d)
+{
+	const struct role_env *env = d->c->console->env;
+	int dirfd = openat(env->spool_dirfd, "journal", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	unsigned processes = 0, without = 0;
+	bool refusing = shm_total(env->area, CELL_SPOOL_REFUSING) > 0;
+	char size[24];
+
+	if (dirfd < 0)
+		return; /* said by folders */
+	for (int slot = 0; slot < SLOTS_MAX; slot++) {
+		uint64_t bytes = 0;
+
+		if (!writes_spool(shm_slot(env->area, slot)))
+			continue;
+		processes++;
+		without += disk_reserved(dirfd, slot, &bytes) != OK || bytes < DISK_RESERVE;
+	}
+	close(dirfd);
+	doctor_say(d, "reserve",
+		   without == 0 ? DOCTOR_OK
+		   : refusing   ? DOCTOR_CRITICAL
+				: DOCTOR_WARNING,
+		   "make room: it is made again when so much and spool_free_min are free; till then a full disk has no "
+		   "room for outcomes",
+		   "%u of %u processes hold %s for outcomes and the index", processes - without, processes,
+		   doctor_size(DISK_RESERVE, size));
 }
 
 static void
@@ -106,6 +149,7 @@ void
 doctor_disk(struct doctor *d)
 {
 	space(d);
+	reserve(d);
 	folders(d);
 	sync_time(d);
 }
@@ -165,6 +209,50 @@ doctor_index(struct doctor *d)
 	}
 	doctor_say(d, "index", DOCTOR_OK, "", "readable, commit %llu", (unsigned long long)m.commits);
 	usage(d);
+}
+
+/* Synced by its writer and not yet folded into the index: by their own marks, not by the keeper's word. */
+static uint64_t
+waiting_in(struct index_txn *t, const struct shm_slot *s)
+{
+	struct index_segment known;
+	uint32_t seg, mark, from = SEGMENT_HEAD;
+
+	if (!writes_spool(s))
+		return 0;
+	slot_mark(s, &seg, &mark);
+	if (seg != 0 && index_segment_get(t, seg, &known) == OK && known.folded > from)
+		from = known.folded;
+	return mark > from ? mark - from : 0;
+}
+
+/* A keeper that has nothing to commit commits nothing, so the age alone is no finding. */
+void
+doctor_last_commit(struct doctor *d)
+{
+	struct console *k = d->c->console;
+	bool fine = d->commit_there && d->commit == OK;
+	long long age = (long long)(d->began / USEC_PER_SEC - d->committed_at);
+	long long late = (long long)((clock_mono() - d->began) / USEC_PER_SEC) + age;
+	enum doctor_grade g = DOCTOR_OK;
+	uint64_t waits = 0;
+	struct index_txn *t;
+	char when[64], size[24];
+
+	if (index_begin(k->index, &t) != OK)
+		return; /* said by doctor_index */
+	for (int slot = 0; slot < SLOTS_MAX; slot++)
+		waits += waiting_in(t, shm_slot(k->env->area, slot));
+	index_end(&t);
+	if (!fine && waits > 0)
+		g = d->committed_at == 0 || late > LATE_COMMIT_SECONDS ? DOCTOR_CRITICAL : DOCTOR_WARNING;
+	if (d->committed_at == 0)
+		snprintf(when, sizeof when, "none since the keeper's start");
+	else
+		snprintf(when, sizeof when, "%lld s before this was asked", age > 0 ? age : 0);
+	doctor_say(d, "last_commit", g,
+		   "see keeper: mail flows on; a restart, or the loss of the index, reads again what is not in it",
+		   "%s, %s written since wait for the next", when, doctor_size(waits, size));
 }
 
 /* ---- journals ---- */

@@ -106,6 +106,7 @@ report(struct doctor *d)
 	doctor_disk(d);
 	doctor_index(d);
 	say_keeper(d);
+	doctor_last_commit(d);
 	doctor_journals(d);
 	doctor_mail(d);
 	doctor_processes(d);
@@ -189,6 +190,7 @@ verb_doctor(struct command *c)
 	d->began = clock_mono();
 	c->own = d;
 	c->own_free = doctor_free;
+	d->committed_at = shm_total(k->env->area, CELL_COMMITTED_AT);
 	d->commit_asked = true;
 	d->commit = req_ask(k->channel, REQ_KEEPER_COMMIT, REQ_TO_KEEPER, SLICE(""), on_commit, c);
 	d->commit_there = d->commit != OK;

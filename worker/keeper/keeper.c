@@ -3,6 +3,7 @@
 #include "policy/conf/conf.h"
 #include "shm/base/log.h"
 #include "shm/shm_inbox.h"
+#include "spool/spool_disk.h"
 #include "worker/ask.h"
 #include "worker/keeper/keeper_int.h"
 
@@ -181,7 +182,7 @@ prepare(struct role_env *env)
 				    .segment_size = (uint64_t)conf_int(v, OPT_SEGMENT_SIZE),
 				    .spares = SPARES,
 				    .compact_every = USEC_PER_SEC,
-				    .reserve = UINT64_C(8) << 20,
+				    .reserve = DISK_RESERVE,
 				    .distrust = map_kills(env->area),
 				    .hooks = &keeper_role_hooks,
 				    .hooks_arg = &role };

@@ -112,7 +112,10 @@ ring(struct keeper_role_state *r, int slot, void *arg)
 static void
 committed(void *arg)
 {
-	keeper_each_worker(arg, ring, NULL);
+	struct keeper_role_state *r = arg;
+
+	slot_set(shm_slot(r->env->area, r->env->slot), CELL_COMMITTED_AT, (int64_t)(clock_mono() / USEC_PER_SEC));
+	keeper_each_worker(r, ring, NULL);
 }
 
 static void

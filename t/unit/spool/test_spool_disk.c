@@ -149,6 +149,34 @@ the_reserve_is_let_go_once_and_made_again(void **state)
 	fixture_fini(&f);
 }
 
+/* Somebody made room with it: the process that thought it had one makes another. */
+static void
+a_reserve_that_is_gone_or_cut_short_is_made_again(void **state)
+{
+	struct fixture f;
+	struct disk d;
+	uint64_t bytes = 0;
+
+	(void)state;
+	fixture_init(&f);
+	disk_init(&d, f.journal, 3, 4096, 1 << 20);
+	assert_int_equal(disk_reserved(f.journal, 3, &bytes), ERR_NOTFOUND);
+	disk_tick(&d);
+	assert_int_equal(disk_reserved(f.journal, 3, &bytes), OK);
+	assert_int_equal(bytes, 1 << 20);
+	assert_int_equal(unlinkat(f.journal, "reserve.3", 0), 0);
+	disk_tick(&d);
+	assert_int_equal(disk_reserved(f.journal, 3, &bytes), OK);
+	close(openat(f.journal, "reserve.3", O_WRONLY | O_TRUNC | O_CLOEXEC));
+	assert_int_equal(disk_reserved(f.journal, 3, &bytes), OK);
+	assert_int_equal(bytes, 0);
+	disk_tick(&d);
+	assert_int_equal(disk_reserved(f.journal, 3, &bytes), OK);
+	assert_int_equal(bytes, 1 << 20);
+	disk_fini(&d);
+	fixture_fini(&f);
+}
+
 static usec_t fake_now = 1000 * USEC_PER_SEC;
 
 static usec_t
@@ -249,6 +277,7 @@ main(void)
 		cmocka_unit_test(a_keeper_that_says_nothing_does_not_let_mail_in_for_ever),
 		cmocka_unit_test(there_is_room),
 		cmocka_unit_test(the_reserve_is_let_go_once_and_made_again),
+		cmocka_unit_test(a_reserve_that_is_gone_or_cut_short_is_made_again),
 		cmocka_unit_test(a_full_disk_at_the_start_is_waited_for),
 		cmocka_unit_test(the_reserve_of_the_dead_is_taken_over),
 		cmocka_unit_test(outcomes_live_on_the_reserve),
