@@ -1,38 +1,13 @@
 /* verbs_why.c - what holds a message or a queue: the chain from the message outwards
- * What the map, the state and the configuration say is read here; what is only in its owner's memory (connections,
- * limits, hosts) is asked of that worker. Queues are asked for one after the other. */
+ * What the map, the state and the configuration say is read by the console; what is only in its owner's memory
+ * (connections, limits, hosts) is asked of that worker. Queues are asked for one after the other. */
 #include <stdlib.h>
 
-#include "policy/conf/conf.h"
 #include "shm/base/mem.h"
 #include "spool/spool_id.h"
-#include "worker/console/console_int.h"
+#include "worker/console/why.h"
 
-enum { WHY_SECONDS = 5, TARGETS_MOST = 20, HOLDS_MOST = 64, PAGE = 256, QUEUES_MOST = 100000 };
-
-/* Stages of the dialogue, as the mainlog numbers them. */
-enum { STAGE_NOT_CONNECTED = 0, STAGE_BANNER = 12 };
-
-/* One queue, or one message in it. */
-struct target {
-	char *binding, *domain;
-	struct index_row
-		*row; /* the message; of a queue the one whose turn comes first, NULL: it has none to schedule */
-	struct index_counts counts;
-	bool due;
-	unsigned slot;
-	usec_t doubt_since; /* its last attempt in doubt; 0: none */
-	uint32_t doubt_n;
-	struct bytes holds; /* encoded, ours and the owner's */
-};
-
-struct why {
-	msgid_t id; /* 0: queues */
-	struct target targets[TARGETS_MOST];
-	unsigned n, asked;
-	bool more; /* queues were left out */
-	bool old;  /* the keeper did not commit first: the map may lag */
-};
+enum { WHY_SECONDS = 5, PAGE = 256, QUEUES_MOST = 100000 };
 
 static void
 why_free(void *own)
@@ -48,382 +23,6 @@ why_free(void *own)
 	free(w);
 }
 
-/* ---- holds that the console itself knows ---- */
-
-static void
-say(struct target *t, enum ask_level level, const char *cause, struct ask_hold *h)
-{
-	h->level = (uint8_t)level;
-	h->cause = slice_str(cause);
-	ask_hold_encode(h, &t->holds);
-}
-
-static void
-hold(struct target *t, enum ask_level level, const char *cause, struct ask_hold *h)
-{
-	h->holds = true;
-	say(t, level, cause, h);
-}
-
-/* Limit, value and place are the option's. */
-static void
-say_option(struct command *c, struct target *t, enum ask_level level, const char *cause, enum opt_id id,
-	   struct ask_hold *h)
-{
-	const struct conf *conf = c->console->env->conf;
-	const struct conf_view *v = conf_sending(conf, slice_str(t->binding), slice_str(t->domain));
-	struct bytes value = { 0 }, set = { 0 };
-
-	conf_written(v, id, &value);
-	conf_where(v, id, &set);
-	h->limit = slice_str(conf_row(conf, id)->name);
-	h->value = slice_bytes(&value);
-	h->set = slice_bytes(&set);
-	say(t, level, cause, h);
-	bytes_fini(&value);
-	bytes_fini(&set);
-}
-
-static void
-hold_option(struct command *c, struct target *t, enum ask_level level, const char *cause, enum opt_id id,
-	    struct ask_hold *h)
-{
-	h->holds = true;
-	say_option(c, t, level, cause, id, h);
-}
-
-/* The last outcome: what was said, by whom, when. */
-static void
-add_answer(struct bytes *out, const struct index_row *row)
-{
-	if (row->said_at == 0)
-		return;
-	bytes_addf(out, "try %u: ", row->tries);
-	if (row->reason.n > 0 && row->state == ROW_QUEUED)
-		bytes_addf(out, "\"%.*s\", ", (int)row->reason.n, row->reason.p);
-	if (row->remote.n > 0)
-		bytes_addf(out, "%.*s, ", (int)row->remote.n, row->remote.p);
-	ask_add_moment(out, row->said_at);
-}
-
-static bool
-says(struct slice text, const char *part)
-{
-	return memmem(text.p, text.n, part, strlen(part)) != NULL;
-}
-
-/* What went wrong at the last try, and the option that had a part in it. */
-static void
-say_retry(struct command *c, struct target *t, struct ask_hold *h)
-{
-	bool internal = says(t->row->reason, "[internal]");
-	const char *cause =
-		internal ? "waits for its next try: the dialogue failed" : "waits for its next try: refused for now";
-	bool dns = internal && says(t->row->reason, " 4.4.3 "), mute = internal && t->row->stage == STAGE_BANNER;
-
-	if (dns)
-		cause = "waits for its next try: DNS failure";
-	else if (mute)
-		cause = "waits for its next try: no greeting in time";
-	else if (t->row->stage == STAGE_NOT_CONNECTED)
-		cause = "waits for its next try: no connection";
-	hold_option(c, t, ASK_AT_MESSAGE, cause, OPT_RETRY_INTERVAL, h);
-	if (dns)
-		say_option(c, t, ASK_AT_DOMAIN, "hosts are asked for at", OPT_RESOLV_CONF, &(struct ask_hold){ 0 });
-	if (mute)
-		say_option(c, t, ASK_AT_HOST, "a greeting is waited for", OPT_EHLO_TIMEOUT, &(struct ask_hold){ 0 });
-}
-
-static void
-hold_retry(struct command *c, struct target *t)
-{
-	struct bytes seen = { 0 };
-	struct ask_hold h = { .until = t->row->due };
-
-	if (t->row->tries == 0) {
-		hold(t, ASK_AT_MESSAGE, "a script has set its time",
-		     &(struct ask_hold){ .limit = SLICE("msg:delay_until"), .until = t->row->due });
-		return;
-	}
-	add_answer(&seen, t->row);
-	h.evidence = slice_bytes(&seen);
-	say_retry(c, t, &h);
-	bytes_fini(&seen);
-}
-
-static void
-hold_doubt(struct command *c, struct target *t)
-{
-	bool held = t->row->state == ROW_HELD;
-	struct bytes seen = { 0 };
-	struct ask_hold h = { .until = held ? 0 : t->row->due };
-
-	if (t->doubt_since != 0) {
-		bytes_addf(&seen, "nobody knows how try %u ended, since ", t->doubt_n);
-		ask_add_moment(&seen, t->doubt_since);
-		bytes_add_str(&seen, t->row->said_at != 0 ? "; " : "");
-	}
-	add_answer(&seen, t->row);
-	h.evidence = slice_bytes(&seen);
-	if (held)
-		h.lets_go = SLICE("impetusctl indoubt retry, or indoubt done");
-	else if (h.until <= clock_real())
-		h.lets_go = SLICE("at once, as in_doubt says");
-	hold_option(c, t, ASK_AT_MESSAGE, held ? "in doubt, and held" : "in doubt", OPT_IN_DOUBT, &h);
-	bytes_fini(&seen);
-}
-
-static void
-hold_aside(struct target *t)
-{
-	bool held = t->row->state == ROW_HELD;
-	struct bytes set = { 0 }, seen = { 0 };
-
-	ask_add_moment(&set, t->row->edit);
-	bytes_addf(&seen, "%.*s", (int)t->row->reason.n, t->row->reason.p);
-	if (!held)
-		bytes_addf(&seen, "; %u processes have died of it", t->row->deaths);
-	hold(t, ASK_AT_MESSAGE, held ? "held" : "quarantined",
-	     &(struct ask_hold){ .limit = held ? SLICE("indoubt hold") : SLICE("quarantine"),
-				 .set = slice_bytes(&set),
-				 .evidence = slice_bytes(&seen),
-				 .lets_go = SLICE("impetusctl quarantine release, or quarantine drop") });
-	bytes_fini(&set);
-	bytes_fini(&seen);
-}
-
-static void
-hold_message(struct command *c, struct target *t)
-{
-	const struct index_row *row = t->row;
-
-	if (row->fate != ROW_LIVES && row->state != ROW_WORK)
-		hold(t, ASK_AT_MESSAGE, row->fate == ROW_FAIL ? "to be failed" : "to be discarded",
-		     &(struct ask_hold){ .evidence = row->reason, .lets_go = SLICE("at once: its owner writes it") });
-	else if (row->state == ROW_DOUBT || (row->state == ROW_HELD && says(row->reason, "in doubt")))
-		hold_doubt(c, t);
-	else if (row->state == ROW_HELD || row->state == ROW_QUARANTINED)
-		hold_aside(t);
-	else if (row->state == ROW_QUEUED && row->due > clock_real())
-		hold_retry(c, t);
-}
-
-static enum ask_level
-suspension_level(const struct conf_view *v)
-{
-	switch (conf_origin_scope(v, OPT_SUSPEND_DELIVERY)) {
-	case IN_DOMAIN:
-		return ASK_AT_DOMAIN;
-	case IN_BINDING:
-	case IN_BINDING_GROUP:
-		return ASK_AT_BINDING;
-	default:
-		return ASK_AT_SERVER;
-	}
-}
-
-/* A verb overrides the configuration, in either direction. */
-static void
-hold_suspension(struct command *c, struct target *t)
-{
-	const struct conf_view *v = conf_sending(c->console->env->conf, slice_str(t->binding), slice_str(t->domain));
-	struct bytes set = { 0 }, verb = { 0 };
-	struct state_binding b;
-
-	if (state_binding_get(c->console->state, slice_str(t->binding), &b) != OK)
-		b = (struct state_binding){ .suspension = STATE_CONFIGURED };
-	if (b.suspension == STATE_SUSPENDED) {
-		bytes_addf(&set, "%s, ", b.who[0] != '\0' ? b.who : "somebody");
-		ask_add_moment(&set, b.since);
-		bytes_addf(&verb, "impetusctl binding resume %s", t->binding);
-		hold(t, ASK_AT_BINDING, "the binding is suspended",
-		     &(struct ask_hold){ .limit = SLICE("binding suspend"),
-					 .value = slice_str(t->binding),
-					 .set = slice_bytes(&set),
-					 .lets_go = slice_bytes(&verb) });
-	} else if (b.suspension == STATE_CONFIGURED && conf_bool(v, OPT_SUSPEND_DELIVERY)) {
-		enum ask_level level = suspension_level(v);
-		hold_option(c, t, level,
-			    level == ASK_AT_DOMAIN    ? "the domain is suspended"
-			    : level == ASK_AT_BINDING ? "the binding is suspended"
-						      : "all delivery is suspended",
-			    OPT_SUSPEND_DELIVERY,
-			    &(struct ask_hold){ .lets_go = SLICE("a configuration without it; or, over the "
-								 "configuration, impetusctl binding resume") });
-	}
-	bytes_fini(&set);
-	bytes_fini(&verb);
-}
-
-/* ---- the answer ---- */
-
-static void
-say_hold(struct answer *a, const struct ask_hold *h)
-{
-	struct bytes line = { 0 };
-
-	bytes_addf(&line, "  %-8s %.*s", ask_level_text(h->level), (int)h->cause.n, h->cause.p);
-	if (h->limit.n > 0) {
-		bytes_addf(&line, ": %.*s", (int)h->limit.n, h->limit.p);
-		if (h->value.n > 0)
-			bytes_addf(&line, " = %.*s", (int)h->value.n, h->value.p);
-		if (h->set.n > 0)
-			bytes_addf(&line, " (%.*s)", (int)h->set.n, h->set.p);
-	}
-	if (h->evidence.n > 0)
-		bytes_addf(&line, "; %.*s", (int)h->evidence.n, h->evidence.p);
-	if (h->until != 0) {
-		bytes_add_str(&line, "; until ");
-		ask_add_moment(&line, h->until);
-	}
-	if (h->lets_go.n > 0)
-		bytes_addf(&line, "; lets go: %.*s", (int)h->lets_go.n, h->lets_go.p);
-	answer_line(a, slice_bytes(&line));
-	bytes_fini(&line);
-}
-
-static void
-hold_cells(struct answer *a, const struct target *t, const struct ask_hold *h)
-{
-	answer_cell_str(a, slice_str(t->binding));
-	answer_cell_str(a, slice_str(t->domain));
-	answer_cell_str(a, slice_str(ask_level_text(h->level)));
-	answer_cell_num(a, h->holds);
-	answer_cell_str(a, h->cause);
-	answer_cell_str(a, h->limit);
-	answer_cell_str(a, h->value);
-	answer_cell_str(a, h->set);
-	answer_cell_str(a, h->evidence);
-	answer_cell_str(a, h->lets_go);
-	answer_cell_num(a, h->until / USEC_PER_SEC);
-}
-
-/* In the order of the chain; what a hold of one level was told later stays later. */
-static unsigned
-each_hold(struct answer *a, const struct target *t)
-{
-	unsigned holding = 0;
-
-	for (enum ask_level level = ASK_AT_MESSAGE; level < ASK_LEVELS; level++) {
-		struct slice rest = slice_bytes(&t->holds);
-		struct ask_hold h;
-
-		while (ask_hold_take(&rest, &h)) {
-			if (h.level != level)
-				continue;
-			holding += h.holds;
-			if (a->json)
-				hold_cells(a, t, &h);
-			else
-				say_hold(a, &h);
-		}
-	}
-	return holding;
-}
-
-static void
-say_owner(struct command *c, const struct target *t)
-{
-	struct slot_who who;
-
-	if (t->slot >= SLOTS_MAX || !slot_who(shm_slot(c->console->env->area, (int)t->slot), &who))
-		return;
-	answer_num(&c->answer, "owner_slot", t->slot);
-	answer_num(&c->answer, "owner_pid", who.pid);
-}
-
-static void
-say_message(struct command *c, const struct target *t)
-{
-	char id[ID_TEXT];
-
-	id_text(t->row->id, id);
-	answer_str(&c->answer, "id", slice_str(id));
-	answer_str(&c->answer, "binding", slice_str(t->binding));
-	answer_str(&c->answer, "domain", slice_str(t->domain));
-	answer_str(&c->answer, "state", slice_str(row_state_text(t->row->state)));
-	answer_num(&c->answer, "tries", t->row->tries);
-	say_owner(c, t);
-}
-
-static void
-say_queue_text(struct command *c, const struct target *t)
-{
-	struct bytes line = { 0 };
-
-	bytes_addf(&line, "%s/%s:", t->binding, t->domain);
-	for (enum row_state s = 0; s < ROW_STATES; s++)
-		if (t->counts.in[s] > 0)
-			bytes_addf(&line, " %llu %s", (unsigned long long)t->counts.in[s], row_state_text(s));
-	answer_line(&c->answer, slice_bytes(&line));
-	bytes_fini(&line);
-}
-
-static void
-queues_table(struct command *c, const struct why *w)
-{
-	static const char *const columns[] = { "binding",  "domain", "queued",      "in_work",
-					       "in_doubt", "held",   "quarantined", "owner_slot" };
-	struct answer *a = &c->answer;
-
-	answer_table(a, "queues", columns, 8);
-	for (unsigned i = 0; i < w->n; i++) {
-		answer_cell_str(a, slice_str(w->targets[i].binding));
-		answer_cell_str(a, slice_str(w->targets[i].domain));
-		for (int s = 0; s < ROW_STATES; s++)
-			answer_cell_num(a, (int64_t)w->targets[i].counts.in[s]);
-		answer_cell_num(a, w->targets[i].slot);
-	}
-	answer_table_end(a, NULL);
-}
-
-static void
-render_json(struct command *c, const struct why *w)
-{
-	static const char *const columns[] = { "binding", "domain", "level",    "holds",   "cause", "limit",
-					       "value",   "set",    "evidence", "lets_go", "until" };
-	unsigned holding = 0;
-
-	if (w->id == 0)
-		queues_table(c, w);
-	answer_table(&c->answer, "chain", columns, 11);
-	for (unsigned i = 0; i < w->n; i++)
-		holding += each_hold(&c->answer, &w->targets[i]);
-	answer_table_end(&c->answer, NULL);
-	answer_num(&c->answer, "holding", holding);
-}
-
-static void
-render_text(struct command *c, const struct why *w)
-{
-	for (unsigned i = 0; i < w->n; i++) {
-		const struct target *t = &w->targets[i];
-
-		if (w->id == 0)
-			say_queue_text(c, t);
-		else
-			answer_say(&c->answer, "held by");
-		if (each_hold(&c->answer, t) == 0 && t->holds.n == 0)
-			answer_say(&c->answer, "  nothing: it is taken as soon as its turn comes");
-	}
-	if (w->more)
-		answer_say(&c->answer, "and more queues: name one as BINDING/DOMAIN");
-}
-
-static void
-render(struct command *c)
-{
-	const struct why *w = c->own;
-
-	if (w->id != 0)
-		say_message(c, &w->targets[0]);
-	if (c->answer.json)
-		render_json(c, w);
-	else
-		render_text(c, w);
-	command_end(c, OK);
-}
-
 /* ---- asking the owners, one after the other ---- */
 
 static void ask_next(struct command *c);
@@ -437,9 +36,9 @@ on_owner(struct command *c)
 	if (c->worst == OK)
 		bytes_add_slice(&t->holds, slice_bytes(&c->reply));
 	else
-		hold(t, ASK_AT_WORKER, "the worker that owns the queue did not answer",
-		     &(struct ask_hold){ .evidence = slice_str(err_text(c->worst)),
-					 .lets_go = SLICE("when it, or who takes its place, has started") });
+		why_hold(t, ASK_AT_WORKER, "the worker that owns the queue did not answer",
+			 &(struct ask_hold){ .evidence = slice_str(err_text(c->worst)),
+					     .lets_go = SLICE("when it, or who takes its place, has started") });
 	c->worst = OK;
 	ask_next(c);
 }
@@ -483,10 +82,10 @@ ask_next(struct command *c)
 		c->reply.n = 0;
 		if (owner_serves(c, t) && ask_owner(c, t, w->id))
 			return;
-		hold(t, ASK_AT_WORKER, "no worker serves the queue now: its owner is starting",
-		     &(struct ask_hold){ .lets_go = SLICE("when it has started") });
+		why_hold(t, ASK_AT_WORKER, "no worker serves the queue now: its owner is starting",
+			 &(struct ask_hold){ .lets_go = SLICE("when it has started") });
 	}
-	render(c);
+	why_render(c);
 }
 
 /* ---- what the map says ---- */
@@ -640,11 +239,12 @@ why_finish(struct command *c)
 	}
 	for (unsigned i = 0; i < w->n; i++) {
 		if (w->targets[i].row != NULL)
-			hold_message(c, &w->targets[i]);
-		hold_suspension(c, &w->targets[i]);
+			why_message(c, &w->targets[i]);
+		why_suspension(c, &w->targets[i]);
 		if (w->old || c->worst != OK)
-			say(&w->targets[i], ASK_AT_WORKER, "the keeper does not commit: newer news may be missing here",
-			    &(struct ask_hold){ .holds = false });
+			why_say(&w->targets[i], ASK_AT_WORKER,
+				"the keeper does not commit: newer news may be missing here",
+				&(struct ask_hold){ .holds = false });
 	}
 	c->worst = OK;
 	c->late = owner_late;
