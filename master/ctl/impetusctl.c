@@ -1,7 +1,7 @@
 /* impetusctl - asks the running service, and tells it
  * impetusctl [-s SOCKET] [--json] [COMMAND ...]. Without COMMAND: one command a line from stdin, in one session.
  * Exit status: 0 done, 1 a command was refused, 2 no service was reached or the words are off. Of doctor: 0 all is well,
- * 1 a warning, 2 something is critical, 3 it could not be asked. */
+ * 1 a warning, 2 something is critical, 3 it could not be asked. Of why: 3 the message is not queued. */
 #include <errno.h>
 #include <getopt.h>
 #include <libgen.h>

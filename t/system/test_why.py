@@ -1,8 +1,10 @@
 """why: each cause that can hold a message, set up for real; the chain names it, its limit, its place, what was seen, its end."""
+import json
 import os
 import re
 import signal
 import socket
+import subprocess
 import threading
 import time
 
@@ -94,14 +96,19 @@ def test_connection_limit_of_binding_and_domain(make, gate):
     assert "1 in use" in h["evidence"] and "127.0.0.1:%d" % gate.sink.port in h["evidence"] and h["lets_go"]
     gate.opened.set()
     gate.sink.wait(2)
-    assert "is not queued" in wait_until(lambda: gone(m, two))
+    assert wait_until(lambda: over(m, two))["state"] == "not queued"
 
 
-def gone(m, what):
-    try:
-        return ctl_refused(m, "why", what)
-    except AssertionError:
-        return None
+def ask(m, *words):
+    r = subprocess.run([str(m.build / "impetusctl"), "-s", str(m.control), *words], stdout=subprocess.PIPE, text=True, timeout=30)
+    return r.returncode, r.stdout
+
+
+def over(m, what):
+    """What is said of a message that is not queued; None: it is."""
+    status, out = ask(m, "--json", "why", what)
+    assert status in (0, 3), (status, out)
+    return json.loads(out) if status == 3 else None
 
 
 def test_connection_limit_of_the_server(make, gate):
@@ -314,8 +321,38 @@ def test_processes_that_stand_still(make):
 
 def test_words_that_are_off(make, sink):
     m = make(sink.port)
-    for word, want in (("00/00-00000-00000001", "is not queued"), ("nosuch.test", "no mail is queued for nosuch.test"),
+    for word, want in (("nosuch.test", "no mail is queued for nosuch.test"),
                        ("a/", "usage: why"), ("/b.test", "usage: why"), ("", "usage: why"),
                        ("nosuch/b.test", "no mail is queued for nosuch/b.test")):
         assert want in ctl_refused(m, "why", word), word
-    assert str(m.logs / "mainlog") in ctl_refused(m, "why", "00/00-00000-00000001")
+
+
+def test_a_message_that_is_over(make):
+    """Delivered, bounced, or decided after a doubt: the exit status, the end as far as the index has it, and where to look."""
+    lost = []
+
+    def answer(stage, text, session):
+        if stage == "rcpt" and b"bad" in text:
+            return b"550 5.1.1 no\r\n"
+        if stage == "dot" and any(b"doubt" in r for r in session.rcpts) and not lost:
+            lost.append(1)
+            return "drop"
+    s = Sink(answer)
+    m = make(s.port, extra="in_doubt = hold\nretry_interval = 1")
+    good, bad, doubt = send(m, "good@example.com", "bad@example.com", "doubt@doubt.example.com")
+    for id, letter in ((good, "D"), (bad, "P")):
+        said = wait_until(lambda: over(m, id), what="the end of " + id)
+        assert said["id"] == id and said["state"] == "not queued" and "became" not in said, said
+        assert abs(said["made"] - time.time()) < 600
+        found = subprocess.run(said["find"], shell=True, stdout=subprocess.PIPE, text=True, check=True).stdout
+        assert found.splitlines()[-1].split("@")[4] == letter, found
+        status, text = ask(m, "why", id)
+        assert status == 3 and said["find"] in text and str(m.logs / "mainlog") in text
+    wait_until(lambda: [a for a in m.json("indoubt", "list")["attempts"] if a["state"] == "held"], what="the doubt")
+    assert over(m, doubt) is None
+    m.ctl("indoubt", "done", doubt)
+    said = wait_until(lambda: over(m, doubt), what="the end of the doubt")
+    assert said["became"] == "delivered" and said["try_in_doubt"] == 1, said
+    assert over(m, "ff/ff-65535-ffffffff")["state"] == "never here"
+    assert over(m, "00/00-00000-00000001")["state"] == "not queued"
+    s.close()

@@ -102,41 +102,40 @@ target_add(struct command *c, struct slice binding, struct slice domain)
 	return t;
 }
 
-/* The last attempt of it that is, or lately was, in doubt. */
+/* The last attempt of it that is, or lately was, in doubt: number, state and time only. n is 0 when there is none. */
 static void
-find_doubt(struct index_txn *t, struct target *at)
+last_doubt(struct index_txn *t, msgid_t id, struct index_attempt *out)
 {
 	struct index_attempt page[8];
-	uint32_t n = 0;
 	size_t got = 0;
 
-	while (index_attempt_page(t, at->row->id, n, true, page, 8, &got) == OK && got > 0) {
-		for (size_t i = 0; i < got && page[i].id == at->row->id; i++) {
-			at->doubt_since = page[i].since;
-			at->doubt_n = page[i].n;
-		}
-		if (page[got - 1].id != at->row->id)
+	*out = (struct index_attempt){ .id = id };
+	while (index_attempt_page(t, id, out->n, true, page, 8, &got) == OK && got > 0) {
+		for (size_t i = 0; i < got && page[i].id == id; i++)
+			*out = (struct index_attempt){
+				.id = id, .n = page[i].n, .state = page[i].state, .since = page[i].since
+			};
+		if (page[got - 1].id != id)
 			return;
-		n = page[got - 1].n;
 	}
 }
 
-static enum err
-not_queued(struct command *c, msgid_t id)
+static void
+find_doubt(struct index_txn *t, struct target *at)
 {
-	char text[ID_TEXT];
+	struct index_attempt last;
 
-	id_text(id, text);
-	return command_refuse(c, ERR_NOTFOUND,
-			      "%s is not queued: delivered, failed, or never here. What became of it stands in the "
-			      "mainlog: grep %s %s",
-			      text, text, conf_str(conf_stanza(c->console->env->conf, IN_EC_LOGGER), OPT_MAINLOG));
+	last_doubt(t, at->row->id, &last);
+	at->doubt_since = last.since;
+	at->doubt_n = last.n;
 }
 
 static enum err
 find_message(struct command *c, msgid_t id)
 {
+	struct why *w = c->own;
 	struct index_row row;
+	struct index_meta meta;
 	struct index_txn *t;
 	struct target *at;
 	enum err e = command_begin(c, &t);
@@ -149,10 +148,15 @@ find_message(struct command *c, msgid_t id)
 		at->row = index_row_dup(&row);
 		at->due = row.state == ROW_QUEUED && row.due <= clock_real();
 		find_doubt(t, at);
+	} else if (e == ERR_NOTFOUND) {
+		w->over = true;
+		last_doubt(t, id, &w->doubt);
+		e = index_meta(t, &meta);
+		w->highest = e == OK ? meta.highest_id : 0;
+		w->old = w->old || e == ERR_AGAIN; /* nothing was ever committed */
+		e = e == ERR_AGAIN ? OK : e;
 	}
 	index_end(&t);
-	if (e == ERR_NOTFOUND)
-		return not_queued(c, id);
 	return e == OK ? OK : command_refuse(c, e, "the index cannot be read: %s", err_text(e));
 }
 
@@ -233,15 +237,20 @@ why_finish(struct command *c)
 	struct why *w = c->own;
 	enum err e = w->id != 0 ? find_message(c, w->id) : find_word(c, c->words[0]);
 
+	w->old = w->old || c->worst != OK;
 	if (e != OK) {
 		command_end(c, e);
+		return;
+	}
+	if (w->over) {
+		why_over(c);
 		return;
 	}
 	for (unsigned i = 0; i < w->n; i++) {
 		if (w->targets[i].row != NULL)
 			why_message(c, &w->targets[i]);
 		why_suspension(c, &w->targets[i]);
-		if (w->old || c->worst != OK)
+		if (w->old)
 			why_say(&w->targets[i], ASK_AT_WORKER,
 				"the keeper does not commit: newer news may be missing here",
 				&(struct ask_hold){ .holds = false });

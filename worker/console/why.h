@@ -1,6 +1,7 @@
 /* why.h - what the files of the verb "why" share
  * verbs_why.c finds what is meant, and asks the owners of its queues; why_message.c says what holds a message by itself,
- * why_hold.c what holds its queue; why_print.c prints. A hold is one link of the chain, kept encoded (struct ask_hold), as
+ * why_hold.c what holds its queue; why_print.c prints; why_over.c says what is
+ * known of a message that is not queued any more. A hold is one link of the chain, kept encoded (struct ask_hold), as
  * the owners send theirs. Owner of all of it: the command. Thread: the console's loop. No errors: what cannot be said is
  * left out. */
 #ifndef WORKER_CONSOLE_WHY_H
@@ -28,8 +29,11 @@ struct why {
 	msgid_t id; /* 0: queues */
 	struct target targets[TARGETS_MOST];
 	unsigned n, asked;
-	bool more; /* queues were left out */
-	bool old;  /* the keeper did not commit first: the map may lag */
+	bool over;                  /* the message has no row */
+	struct index_attempt doubt; /* its last one that was in doubt; n 0: none that is still known */
+	msgid_t highest;            /* that was ever seen */
+	bool more;                  /* queues were left out */
+	bool old;                   /* the keeper did not commit first: the map may lag */
 };
 
 /* Adds a link that explains and keeps nothing back; fills in level and cause. */
@@ -49,5 +53,7 @@ void why_suspension(struct command *c, struct target *t);
 
 /* The answer, from what was gathered; ends the command. */
 void why_render(struct command *c);
+/* The same of a message that is not queued, with an exit status of its own. */
+void why_over(struct command *c);
 
 #endif
