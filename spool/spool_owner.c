@@ -370,6 +370,7 @@ mem_done(struct spool_owner *o, struct owner_mem *m, enum outcome_kind kind, use
 	m->msg.doubtful = false;
 	if (m->edit != 0 && m->writing == 0)
 		m->second = m->fact;
+	m->fact_edit = false;
 	mem_past(o, m, place);
 	if (m->writing > 0)
 		m->state = MSG_EDITING; /* its edit comes behind */

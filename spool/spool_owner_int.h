@@ -218,6 +218,7 @@ struct owner_mem {
 	unsigned writing;  /* edits on their way */
 	struct loan *loan; /* NULL: neither lent nor borrowed */
 	struct place fact;
+	bool fact_edit;        /* it is an edit of ours: a later one speaks for it too */
 	struct place second;   /* when the map knows the fact, this one too has to be known; seg 0: none */
 	usec_t fact_at;        /* monotonic */
 	struct owner_seg *seg; /* of the fact */

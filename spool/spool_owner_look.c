@@ -208,6 +208,7 @@ forget_one(struct spool_owner *o, struct owner_mem *m, const struct owner_seg *s
 		struct place second = m->second;
 
 		m->second = (struct place){ 0, 0 };
+		m->fact_edit = false;
 		mem_past(o, m, second);
 		return;
 	}

@@ -121,8 +121,10 @@ on_edited(void *arg, enum err e, struct place place)
 	if (e != OK)
 		log_error("owner", "an edit is not on disk: %s", err_text(e));
 	if (m != NULL && e == OK) {
-		m->second = m->fact; /* of another journal, perhaps */
+		if (!m->fact_edit)
+			m->second = m->fact; /* of another journal, perhaps */
 		m->fact = place;
+		m->fact_edit = true;
 	}
 	if (m != NULL && m->writing == 0 && m->state == MSG_EDITING) {
 		if (m->fact.seg != 0)

@@ -524,10 +524,85 @@ seeds(void **state)
 	shm_area_free(&area);
 }
 
+/* ---- two orders about what a borrower has brought to an end, while the map has not heard of the end */
+
+static void
+turns(int n, const struct life_sim *folded)
+{
+	for (int i = 0; i < n; i++) {
+		sim.now += MS(20);
+		run_world_due();
+		for (int j = 0; j < JOBS; j++)
+			if (hands.jobs[j].used && hands.jobs[j].when <= sim.now)
+				run_job(&hands.jobs[j]);
+		if (folded != NULL)
+			fold_life(&sim.lives[folded - sim.lives]);
+		sim.commits++;
+		hear();
+		for (int w = 0; w < WORKERS; w++) {
+			owner_on_doorbell(sim.lives[sim.at[w]].o);
+			owner_run(sim.lives[sim.at[w]].o);
+		}
+	}
+}
+
+/* Of the owner that can begin nothing itself, so that the other has all of it. */
+static void
+lend_two(void)
+{
+	struct life_sim *owner = owner_of(HOT), *borrower = &sim.lives[sim.at[1]];
+
+	hands.conns[owner - sim.lives] = CONNS_OWNER;
+	slot_set(shm_slot(sim.area, owner->slot), CELL_LOOP_LOAD, 1000);
+	slot_set(shm_slot(sim.area, borrower->slot), CELL_LOOP_LOAD, 0);
+	for (int i = 0; i < 2; i++) {
+		struct mail *m = mail_new(id_at(sim_real()) + (msgid_t)i + 1, HOT);
+
+		m->place = append((int)(owner - sim.lives), (struct fact){ .what = FACT_MAIL, .mail = i });
+		owner_tell(owner->o, &(struct owner_news){ .id = m->id,
+							   .place = m->place,
+							   .received_at = m->received,
+							   .binding = slice_str(names[HOT].binding),
+							   .domain = slice_str(names[HOT].domain) });
+	}
+	turns(400, owner);
+}
+
+static void
+two_orders(void **state)
+{
+	struct shm_area *area = shm_area_new();
+	uint64_t from, count;
+
+	(void)state;
+	begin_simulation("SIM_SEEDS", "SIM_FIRST", 1, &from, &count);
+	begin_world(2, area, S(10));
+	memset(&hands, 0, sizeof hands);
+	for (int i = 0; i < RATE; i++)
+		hands.takes[i] = sim.now - S(10);
+	sim.calm = true;
+	begin_generation(1);
+	turns(100, NULL);
+	lend_two();
+	assert_true(sim.mail[0].ended && sim.mail[1].ended);
+	assert_false(sim.mail[0].over); /* the borrower's journal is read by nobody */
+	order(0, OWNER_VERB_RETRY);
+	order(0, OWNER_VERB_FAIL);
+	turns(200, owner_of(HOT)); /* on_errand would have it failed after all */
+	assert_int_equal(sim.mail[0].fate, ROW_FAIL);
+	turns(200, &sim.lives[sim.at[1]]);
+	assert_true(sim.mail[0].over && sim.mail[1].over);
+	assert_int_equal(sim.mail[0].dots, 1);
+	end_world();
+	begin_world(0, area, sim.now); /* frees what is left of it */
+	clock_set_source(NULL, NULL);
+	shm_area_free(&area);
+}
+
 int
 main(void)
 {
-	static const struct CMUnitTest tests[] = { cmocka_unit_test(seeds) };
+	static const struct CMUnitTest tests[] = { cmocka_unit_test(two_orders), cmocka_unit_test(seeds) };
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
