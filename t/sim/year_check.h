@@ -82,7 +82,7 @@ on_taken(int life, int no)
 		check_resident(life);
 	}
 	h->holder = life;
-	h->loaded = h->sent = false;
+	h->loaded = h->sent = h->on_disk = false;
 	h->turn = ++year.turns;
 	h->since = sim.now;
 	sim.mail[no].named = m->named || mem->msg.doubtful;
@@ -235,7 +235,8 @@ on_dot(int life, int no)
 {
 	struct mail *m = &sim.mail[no];
 
-	MUST(year.hand[no].opener == life, "the dot of message %d left before its attempt", no);
+	MUST(year.hand[no].opener == life && year.hand[no].on_disk, "the dot of message %d left before its attempt",
+	     no);
 	MUST(m->dots == 0 || m->named, "message %d is delivered twice, and not named in doubt", no);
 	m->dots++;
 	m->named = false;

@@ -46,9 +46,14 @@ on_landed(int life, const struct spool_txn *t, struct place place)
 
 		(void)append(life, (struct fact){ .what = FACT_MAIL, .mail = no });
 	}
-	for (unsigned i = 0; i < t->n; i++)
-		if (t->facts[i].what == FACT_END && outcome_is_final(t->facts[i].kind))
-			sim.mail[t->facts[i].mail].ended = true;
+	for (unsigned i = 0; i < t->n; i++) {
+		int no = t->facts[i].mail;
+
+		if (t->facts[i].what == FACT_TRY)
+			year.hand[no].on_disk = true;
+		else if (outcome_is_final(t->facts[i].kind))
+			sim.mail[no].ended = true;
+	}
 }
 
 /* A notice is told like other mail, or the hint is lost. */
@@ -76,23 +81,23 @@ mail_comes(int queue)
 static void
 riot(void)
 {
-	year.riot = 1 + (unsigned)roll(3);
-	sim.trouble = sim.now + some_time(MS(20), S(20));
-	sim.verb = sim.now + some_time(MS(20), S(20));
+	year.riot = 1 + (unsigned)roll(4);
+	sim.trouble = sim.now + some_time(MS(20), S(8));
+	sim.verb = sim.now + some_time(MS(20), S(8));
 }
 
 /* A burst: a few to anybody, or many to one. Some hints are lost, some come again, of any message. */
 static void
 arrive(void)
 {
-	bool flood = roll(6) == 0;
+	bool flood = roll(4) == 0;
 	int n = flood ? 15 + (int)roll(15) : 1 + (int)roll(3), to = (int)roll(QUEUES);
 
 	sim.arrival = sim.now + some_time(H(1), D(9));
 	sim.mood = sim.now + MS(roll(200));
 	for (int i = 0; i < n && sim.mails < MAILS - 100; i++)
 		mail_comes(flood ? to : (int)roll(QUEUES));
-	if (roll(flood ? 2 : 6) == 0)
+	if (flood || roll(6) == 0)
 		riot();
 }
 
@@ -196,15 +201,15 @@ trouble(void)
 	uint64_t kind = roll(year.riot > 0 ? 4 : 8);
 
 	year.riot -= year.riot > 0;
-	sim.trouble = sim.now + (year.riot > 0 ? some_time(MS(20), S(40)) : some_time(H(2), D(14)));
+	sim.trouble = sim.now + (year.riot > 0 ? some_time(MS(20), S(8)) : some_time(H(2), D(14)));
 	if (sim.calm || (kind < 4 && sim.n_lives + WORKERS > LIVES))
 		return;
 	switch (kind) {
 	case 0:
 	case 1:
-	case 2:
 		somebody_dies();
 		break;
+	case 2:
 	case 3:
 		year.variant = (int)roll(VARIANTS);
 		reload(4, drain_too);
@@ -238,6 +243,19 @@ begin_calm(void)
 			order(sim.live[i], OWNER_VERB_RELEASE);
 }
 
+/* Of what is about to expire some is tried once more by hand: its answer may come at the last moment, or at the next. */
+static void
+last_tries(void)
+{
+	for (int i = 0; i < sim.n_live; i++) {
+		const struct mail *m = &sim.mail[sim.live[i]];
+		usec_t left = deadline_of(m) - sim_real();
+
+		if (left > 0 && left < S(300) && !m->ended && roll(2) == 0)
+			order(sim.live[i], OWNER_VERB_RETRY);
+	}
+}
+
 static void
 world_happens(void)
 {
@@ -256,11 +274,13 @@ world_happens(void)
 		orders();
 	if (sim.mood <= sim.now) {
 		moods();
-		sim.mood = sim.now + some_time(S(10), H(12));
+		sim.mood = sim.now + (year.riot > 0 ? some_time(MS(20), S(2)) : some_time(S(10), H(12)));
 	}
 	if (sim.keeper <= sim.now) {
 		keeper();
 		sim.keeper = sim.now + S(300);
+		if (!sim.calm && !was_dirty)
+			last_tries();
 		year.polls = was_dirty ? 0 : year.polls;
 	}
 	if (dirty() && sim.keeper > sim.now + MS(2500))

@@ -18,6 +18,30 @@ life_of(const struct dconn *c)
 	return 0;
 }
 
+/* Soon; or at the very moment of the message's deadline, where that is near. */
+static usec_t
+answer_at(int mail)
+{
+	usec_t deadline = deadline_of(&sim.mail[mail]) - sim.real;
+
+	if (deadline > sim.now && deadline < sim.now + S(300) && roll(2) == 0)
+		return deadline;
+	return sim.now + MS(1 + roll(600));
+}
+
+/* That a host cannot be reached is an answer, too: to whoever waits for it. */
+static usec_t
+connected_at(const struct smtp_client *c, const struct dconn *conn)
+{
+	const struct job *first = TAILQ_FIRST(&conn->q->waiting);
+
+	if (year.far[c->host].mode == SILENT)
+		return sim.now + S(c->timeouts.connect);
+	if (year.far[c->host].mode == UP || first == NULL)
+		return sim.now + MS(1 + roll(300));
+	return answer_at(mail_no(first->m->id));
+}
+
 struct smtp_client *
 smtp_client_new(const struct smtp_client_conf *conf)
 {
@@ -33,7 +57,7 @@ smtp_client_new(const struct smtp_client_conf *conf)
 				   .host = (int)(ntohl(to->sin_addr.s_addr) & 0xff),
 				   .timeouts = conf->timeouts };
 	c->life = life_of(conf->arg);
-	c->when = sim.now + (year.far[c->host].mode == SILENT ? S(conf->timeouts.connect) : MS(1 + roll(300)));
+	c->when = connected_at(c, conf->arg);
 	year.permits = true;
 	on_connect(c->life, conf->arg);
 	return c;
@@ -85,17 +109,6 @@ smtp_client_dot(struct smtp_client *c)
 	c->dot_may = true;
 	if (c->at == DOTS)
 		c->when = sim.now + MS(1 + roll(100));
-}
-
-/* Soon; or at the very moment of the message's deadline, where that is near. */
-static usec_t
-answer_at(int mail)
-{
-	usec_t deadline = deadline_of(&sim.mail[mail]) - sim.real;
-
-	if (deadline > sim.now && deadline < sim.now + S(300) && roll(2) == 0)
-		return deadline;
-	return sim.now + MS(1 + roll(600));
 }
 
 static void

@@ -13,11 +13,11 @@
 #include "worker/net/resolver.h"
 
 enum {
-	MAILS = 400,
+	MAILS = 500,
 	QUEUES = 7,
 	HOSTS = 8,
 	WORKERS = 2,
-	LIVES = 192,
+	LIVES = 256,
 	PAGE_ROWS = 5,
 	CLIENTS = 64,
 	TIMERS = 512,
@@ -37,14 +37,14 @@ static const struct queue_names names[QUEUES] = {
 
 struct hand { /* of a message: whose it is, beside what the map has of it */
 	const char *sender;
-	bool perm;         /* its recipient does not exist */
-	usec_t greylisted; /* since; 0: never tried */
-	int holder;        /* life that has taken it; -1 */
-	int opener;        /* life that has begun it, and said no outcome yet; -1 */
-	bool errand, loaded, sent;
-	uint64_t turn; /* in the order of taking */
-	usec_t since;  /* taken, or ripe and not taken */
-	usec_t late;   /* past its deadline since */
+	bool perm;                          /* its recipient does not exist */
+	usec_t greylisted;                  /* since; 0: never tried */
+	int holder;                         /* life that has taken it; -1 */
+	int opener;                         /* life that has begun it, and said no outcome yet; -1 */
+	bool errand, loaded, sent, on_disk; /* on_disk: its attempt */
+	uint64_t turn;                      /* in the order of taking */
+	usec_t since;                       /* taken, or ripe and not taken */
+	usec_t late;                        /* past its deadline since */
 };
 
 /* What a record says, on its way to the disk. */
@@ -388,7 +388,7 @@ spool_submit(struct spool_txn *t, spool_done *done, void *arg)
 {
 	t->done = done;
 	t->arg = arg;
-	t->when = in_order(&t->sp->last_sync, sim.now + MS(1 + roll(20)));
+	t->when = in_order(&t->sp->last_sync, sim.now + MS(1 + roll(roll(16) == 0 ? 3000 : 20))); /* some stall */
 	*t->sp->txns_end = t;
 	t->sp->txns_end = &t->next;
 	return OK;
