@@ -268,12 +268,12 @@ on_outcome(int life, int no, const struct spool_outcome *o)
 	check_alone(life, no);
 	year.hand[no].opener = -1;
 	seen.borrowed_done += owner_queue_borrowed(mem_find(sim.lives[life].o, sim.mail[no].id)->msg.queue);
-	if (o->kind == OUTCOME_DEFERRED || o->kind == OUTCOME_DOUBTFUL)
-		check_next_time(no, &retry, o->next_due);
 	MUST(o->kind != OUTCOME_DEFERRED || sim_real() < deadline, "message %d is put off past its deadline", no);
 	MUST(o->kind != OUTCOME_EXPIRED || sim_real() >= deadline || tried_enough,
 	     "message %d expires before its deadline", no);
 	MUST(o->kind != OUTCOME_DEFERRED || !tried_enough, "message %d is put off after its last try", no);
+	if (o->kind == OUTCOME_DEFERRED || o->kind == OUTCOME_DOUBTFUL)
+		check_next_time(no, &retry, o->next_due);
 }
 
 /* ---- at every step */

@@ -18,14 +18,14 @@ life_of(const struct dconn *c)
 	return 0;
 }
 
-/* Soon; or at the very moment of the message's deadline, where that is near. */
+/* Soon; or at the very moment of the message's deadline, or just before, where that is near. */
 static usec_t
 answer_at(int mail)
 {
 	usec_t deadline = deadline_of(&sim.mail[mail]) - sim.real;
 
 	if (deadline > sim.now && deadline < sim.now + S(300) && roll(2) == 0)
-		return deadline;
+		return roll(2) == 0 || deadline - S(1) < sim.now ? deadline : deadline - MS(1 + roll(900));
 	return sim.now + MS(1 + roll(600));
 }
 
