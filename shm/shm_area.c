@@ -565,3 +565,9 @@ shm_segment_highest(struct shm_area *a)
 {
 	return &a->map->segment_highest;
 }
+
+_Atomic uint64_t *
+shm_index_suspect(struct shm_area *a)
+{
+	return &a->map->index_suspect;
+}

@@ -178,5 +178,7 @@ void area_get_now(const struct shm_area *a, struct area_now *out);
 /* The highest segment number given out: a process that makes a segment file adds 1 and takes what it gets. Each spool
  * raises it at its start above all that exists. */
 _Atomic uint32_t *shm_segment_highest(struct shm_area *a);
+/* The inode of an index's file that somebody could not read: the keeper looks through it if it still is the index. */
+_Atomic uint64_t *shm_index_suspect(struct shm_area *a);
 
 #endif

@@ -94,6 +94,7 @@ struct inbox {
 
 struct area_map {
 	SHM_ALIGNED _Atomic uint32_t segment_highest; /* spool: number of the newest segment file */
+	_Atomic uint64_t index_suspect;               /* spool: the data file that a reader found damaged */
 	struct shm_slot slots[SLOTS_MAX];
 	SHM_ALIGNED _Atomic uint32_t dead_seq;
 	_Atomic int64_t dead[CELL_MAX]; /* counters of those who are gone */

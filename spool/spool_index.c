@@ -69,6 +69,7 @@ index_open(const struct index_conf *conf, struct index **out)
 	ix->path = mem_strdup(conf->path);
 	ix->map_size = conf->map_size;
 	ix->keeper = conf->keeper;
+	ix->suspect = conf->suspect;
 	pthread_mutex_init(&ix->lock, NULL);
 	e = open_env(ix);
 	if (e != OK && conf->keeper) {
@@ -85,11 +86,67 @@ index_close(struct index **ix)
 	if (*ix == NULL)
 		return;
 	require_that((*ix)->snapshots == 0, "index");
+	index_audit_stop(*ix);
 	lmdb_close(&(*ix)->env);
 	pthread_mutex_destroy(&(*ix)->lock);
 	free((*ix)->path);
 	free(*ix);
 	*ix = NULL;
+}
+
+/* ---- damage ---- */
+
+enum { AUDIT_PAGE = 4096, AUDIT_CALLS = 200, AUDIT_LEAST = 1024, AUDIT_MOST = 4096 };
+
+/* What a call looks through: a snapshot must not last long, nor a turn of the keeper's. */
+static size_t
+audit_pages(const struct index *ix)
+{
+	uint64_t n = lmdb_audit_bytes(ix->audit) / AUDIT_PAGE / AUDIT_CALLS;
+
+	return n < AUDIT_LEAST ? AUDIT_LEAST : n > AUDIT_MOST ? AUDIT_MOST : (size_t)n;
+}
+
+enum err
+index_audit(struct index *ix)
+{
+	enum err e = OK;
+
+	require_that(ix->keeper, "index");
+	if (ix->audit == NULL)
+		e = lmdb_audit_begin(ix->env, UINT64_MAX, &ix->audit);
+	if (e == OK)
+		e = lmdb_audit_step(ix->audit, audit_pages(ix));
+	if (e != OK)
+		index_audit_stop(ix);
+	return e;
+}
+
+void
+index_audit_stop(struct index *ix)
+{
+	lmdb_audit_end(&ix->audit);
+}
+
+/* No rows can be had from it, or false ones. */
+static void
+suspect(const struct index *ix, uint64_t ino, enum err e)
+{
+	if ((e == ERR_DAMAGED || e == ERR_VERSION) && ix->suspect != NULL)
+		atomic_store(ix->suspect, ino);
+}
+
+bool
+index_suspected(const struct index *ix)
+{
+	return ix->suspect != NULL && atomic_load(ix->suspect) == ix->ino;
+}
+
+void
+index_clear_suspicion(struct index *ix)
+{
+	if (ix->suspect != NULL)
+		atomic_store(ix->suspect, 0);
 }
 
 /* ---- a compact copy ---- */
@@ -162,6 +219,7 @@ static enum err
 current_env(struct index *ix)
 {
 	uint64_t dev = 0, ino = 0;
+	enum err e;
 
 	if (ix->keeper)
 		return OK;
@@ -172,7 +230,9 @@ current_env(struct index *ix)
 	if (ix->snapshots > 0)
 		return ERR_AGAIN;
 	lmdb_close(&ix->env);
-	return open_env(ix) == OK ? OK : ERR_AGAIN;
+	e = open_env(ix);
+	suspect(ix, ino, e);
+	return e == OK ? OK : ERR_AGAIN;
 }
 
 enum err
@@ -207,6 +267,7 @@ index_end(struct index_txn **t)
 	if (*t == NULL)
 		return;
 	ix = (*t)->ix;
+	suspect(ix, ix->ino, lmdb_txn_error((*t)->t));
 	lmdb_abort(&(*t)->t);
 	pthread_mutex_lock(&ix->lock);
 	ix->snapshots--;
@@ -243,7 +304,9 @@ table_get(struct lmdb_txn *t, enum index_table table, const struct key *k, decod
 		e = lmdb_txn_error(t);
 		return e != OK ? e : ERR_NOTFOUND;
 	}
-	return decode(key_slice(k), v, out) ? OK : ERR_DAMAGED;
+	if (!decode(key_slice(k), v, out))
+		lmdb_txn_fail(t, ERR_DAMAGED);
+	return lmdb_txn_error(t);
 }
 
 static bool
@@ -269,21 +332,20 @@ table_page(struct lmdb_txn *t, const struct table_page *p, size_t *n)
 {
 	struct lmdb_cursor *c = lmdb_cursor_open(t, p->table);
 	struct slice k, v;
-	enum err e = OK;
+	enum err e;
 	bool more;
 
 	*n = 0;
 	for (more = page_first(c, p, &k, &v); more && *n < p->max && starts_with(k, p->prefix);
 	     more = lmdb_next(c, &k, &v)) {
 		if (!p->decode(k, v, (char *)p->out + *n * p->size)) {
-			e = ERR_DAMAGED;
+			lmdb_txn_fail(t, ERR_DAMAGED);
 			break;
 		}
 		(*n)++;
 	}
 	lmdb_cursor_close(&c);
-	if (e == OK)
-		e = lmdb_txn_error(t);
+	e = lmdb_txn_error(t);
 	return e != OK ? e : *n == 0 ? ERR_EOF : OK;
 }
 

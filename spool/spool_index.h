@@ -11,11 +11,12 @@
  * through all of a map of up to 64 MiB: a false byte is damage, never a false row.
  *
  * Errors: ERR_AGAIN: there is no map yet, or none that can be read: ask later, nothing is wrong with the mail.
- * ERR_NOTFOUND: no such row. ERR_EOF: the list is at its end. ERR_DAMAGED: the map needs a rebuild (the keeper sees
- * that for itself). ERR_IO, ERR_FULL as everywhere. */
+ * ERR_NOTFOUND: no such row. ERR_EOF: the list is at its end. ERR_DAMAGED: the map needs a rebuild: the
+ * keeper is told by this call. ERR_IO, ERR_FULL as everywhere. */
 #ifndef SPOOL_INDEX_H
 #define SPOOL_INDEX_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -33,6 +34,8 @@ struct index_conf {
 	const char *path;  /* the folder, created when missing; relative to the spool, which is the working folder */
 	uint64_t map_size; /* bytes of addresses, 0: 1 TiB. Never resized */
 	bool keeper;       /* may write; everyone else reads */
+	/* Shared with the keeper (shm_index_suspect), borrowed: who meets damage says so there. NULL: nobody is told. */
+	_Atomic uint64_t *suspect;
 };
 
 /* Never fails for want of a map: index_begin says ERR_AGAIN until there is one, and finds a rebuilt one by itself.
@@ -51,6 +54,16 @@ struct index_usage {
 };
 /* Walks the list of free pages: not for every day. */
 enum err index_usage(struct index *ix, struct index_usage *out);
+
+/* The keeper's: looks through a piece of the map, all of whose pieces are one snapshot. OK: there is more; ERR_EOF: it is
+ * whole, the next call begins anew; ERR_DAMAGED. A pass of 200 calls, or more when the map is large. */
+enum err index_audit(struct index *ix);
+/* Gives up a pass that is under way. */
+void index_audit_stop(struct index *ix);
+/* Has somebody found this map damaged? */
+bool index_suspected(const struct index *ix);
+/* It is whole after all, or another one stands now. */
+void index_clear_suspicion(struct index *ix);
 
 enum err index_begin(struct index *ix, struct index_txn **out);
 /* Clears the caller's pointer; NULL inside is fine. */

@@ -36,6 +36,8 @@ struct index {
 	pthread_mutex_t lock; /* the members below: snapshots may be taken by several threads */
 	struct lmdb *env;     /* NULL: none that can be read yet */
 	uint64_t dev, ino;    /* of its data file */
+	_Atomic uint64_t *suspect;
+	struct lmdb_audit *audit; /* the keeper's pass, NULL: none */
 	unsigned snapshots;
 };
 

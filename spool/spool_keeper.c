@@ -405,7 +405,7 @@ turn(struct keeper *k, bool hurry, bool asked, bool *more)
 		e = folded; /* committed or not: what was folded is none the worse for it */
 	if (e == OK && !*more && !fold_dirty(k->fold))
 		e = tidy(k);
-	return e;
+	return e == OK ? keeper_audit(k) : e;
 }
 
 enum err

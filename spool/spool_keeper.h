@@ -3,6 +3,9 @@
  * synced, commits, settles the dead, gives segments back and rebuilds the index when it is gone or damaged. It has no
  * loop of its own: keeper_turn does a bounded piece of work and says when it wants to be called again.
  *
+ * Damage in the index: the small tables, and all of a map of up to 64 MiB, are looked through before they are used; all
+ * of any map in the background, a tenth of the time, after the start, then daily, and when a reader met damage.
+ *
  * opened -> (rebuilding ->) keeping -> closed. Killed at any instruction, the next one goes on from the last commit.
  * Blocks on the disk; nobody waits for it but who asks for a commit. One thread.
  * Errors: ERR_EXISTS another keeper has the spool; ERR_IO, ERR_FULL the disk: logged, tried again by the next turn. */
@@ -46,6 +49,7 @@ struct keeper_conf {
 	uint64_t index_size;       /* 0: default */
 	bool distrust;             /* who read the map died of it: it is put aside and built anew */
 	_Atomic uint32_t *highest; /* the shared count of segment numbers (shm_segment_highest); borrowed */
+	_Atomic uint64_t *suspect; /* the shared word of who meets damage in the map (shm_index_suspect); may be NULL */
 	uint64_t writer;           /* of this process life */
 	uint8_t slot;
 	uint32_t generation;

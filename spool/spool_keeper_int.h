@@ -1,7 +1,8 @@
 /* spool_keeper_int.h - what the files of the keeper share
  * spool_keeper.c: open, turns, close; _scan.c: the folder; _read.c: records from files, how far they may be trusted;
  * _journal.c: the keeper's own segments; _ended.c: what is saved beside segments; _commit.c: the map's side of the
- * fold; _reclaim.c: rule 5; _compact.c: its mostly dead segments; _rebuild.c: rule 7. */
+ * fold; _reclaim.c: rule 5; _compact.c: its mostly dead segments; _rebuild.c: rule 7; _audit.c: damage in
+ * the map that nobody has met. */
 #ifndef SPOOL_SPOOL_KEEPER_INT_H
 #define SPOOL_SPOOL_KEEPER_INT_H
 
@@ -81,6 +82,8 @@ struct keeper {
 	usec_t compact_at;  /* not before */
 	uint32_t compacted; /* the segment that was looked at last */
 	msgid_t id_floor;   /* highest id of a map that was put aside */
+	usec_t audit_at;    /* not before */
+	bool suspicion;     /* of the pass that is under way: somebody met damage */
 	bool broken;        /* the map is to be rebuilt */
 	bool loaded;        /* the environment has been written to */
 	bool urgent;        /* somebody waits for what was just folded */
@@ -157,6 +160,10 @@ enum err keeper_save_moved(struct keeper *k);
 /* _compact.c */
 /* Moves the messages out of one segment that is mostly dead, if there is one and it is time. */
 enum err keeper_compact(struct keeper *k);
+
+/* _audit.c */
+/* Looks through a piece of the map, if it is time. */
+enum err keeper_audit(struct keeper *k);
 
 /* _rebuild.c */
 bool keeper_unreadable(enum err e);

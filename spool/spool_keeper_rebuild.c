@@ -41,7 +41,9 @@ keeper_unreadable(enum err e)
 static enum err
 open_and_load(struct keeper *k)
 {
-	struct index_conf conf = { .path = k->conf.index_path, .map_size = k->conf.index_size, .keeper = true };
+	struct index_conf conf = {
+		.path = k->conf.index_path, .map_size = k->conf.index_size, .keeper = true, .suspect = k->conf.suspect
+	};
 	struct index_txn *t = NULL;
 	enum err e = index_open(&conf, &k->index);
 
@@ -83,6 +85,8 @@ replace_index(struct keeper *k)
 	keeper_drop_snapshot(k);
 	if (fold_highest_id(k->fold) > k->id_floor)
 		k->id_floor = fold_highest_id(k->fold);
+	index_clear_suspicion(k->index);
+	k->suspicion = false;
 	index_close(&k->index);
 	e = put_aside(k->conf.index_path);
 	fold_free(&k->fold);

@@ -159,7 +159,8 @@ enum err
 role_open_spool(const struct role_env *env, struct index **index, struct state **state)
 {
 	struct index_conf conf = { .path = "index",
-				   .map_size = (uint64_t)conf_int(conf_global(env->conf), OPT_INDEX_SIZE) };
+				   .map_size = (uint64_t)conf_int(conf_global(env->conf), OPT_INDEX_SIZE),
+				   .suspect = shm_index_suspect(env->area) };
 	enum err e = role_enter_spool(env);
 
 	if (e != OK)

@@ -176,6 +176,7 @@ prepare(struct role_env *env)
 				    .index_path = "index",
 				    .index_size = (uint64_t)conf_int(v, OPT_INDEX_SIZE),
 				    .highest = shm_segment_highest(env->area),
+				    .suspect = shm_index_suspect(env->area),
 				    .writer = env->writer,
 				    .slot = (uint8_t)env->slot,
 				    .generation = env->generation,

@@ -652,6 +652,130 @@ a_damaged_page_anywhere_changes_nothing(void **state)
 	kfix_fini(&f);
 }
 
+/* A byte of a name in a row, wherever in the file it stands. */
+static void
+spoil_rows(const char *name)
+{
+	struct stat st;
+	char *all, *at;
+	int fd = open("index/data.mdb", O_RDWR | O_CLOEXEC);
+
+	assert_int_equal(fstat(fd, &st), 0);
+	all = mem_alloc((size_t)st.st_size);
+	assert_int_equal(read(fd, all, (size_t)st.st_size), st.st_size);
+	for (at = all; (at = memmem(at, (size_t)(st.st_size - (at - all)), name, strlen(name))) != NULL; at++)
+		assert_int_equal(pwrite(fd, "X", 1, at - all), 1);
+	close(fd);
+	free(all);
+}
+
+/* Turns while nothing comes in: so only a pass finds anything. */
+static bool
+turns_rebuild(struct kfix *f, usec_t now)
+{
+	usec_t again;
+	bool found = false;
+
+	for (unsigned i = 0; i < 8; i++, now += 200 * USEC_PER_MS) {
+		(void)keeper_turn(f->k, now, false, &again);
+		found = found || keeper_rebuilding(f->k);
+	}
+	return found;
+}
+
+static void
+damage_that_nobody_met_is_found_by_the_days_pass(void **state)
+{
+	usec_t now = clock_mono();
+	char *before, *after;
+	struct kfix f;
+
+	(void)state;
+	kfix_init(&f);
+	mixture(&f);
+	kfix_settle(&f);
+	before = map_text(&f);
+	assert_false(turns_rebuild(&f, now));
+	spoil_rows("b@example.com");
+	assert_false(turns_rebuild(&f, now + 10 * USEC_PER_SEC));
+	assert_true(turns_rebuild(&f, now + INT64_C(86410) * USEC_PER_SEC));
+	kfix_settle(&f);
+	after = map_text(&f);
+	assert_string_equal(before, after);
+	free(before);
+	free(after);
+	kfix_fini(&f);
+}
+
+/* A reader, in another process. */
+static void
+read_and_tell(_Atomic uint64_t *suspect)
+{
+	struct index_conf ic = { .path = "index", .map_size = 64 << 20, .suspect = suspect };
+	struct index_row rows[16];
+	struct index_txn *t = NULL;
+	struct index *ix = NULL;
+	pid_t pid = fork();
+	int status;
+	size_t n;
+
+	if (pid == 0) {
+		if (index_open(&ic, &ix) != OK || index_begin(ix, &t) != OK)
+			_exit(1);
+		status = index_message_page(t, 0, rows, 16, &n) == ERR_DAMAGED ? 0 : 2;
+		index_end(&t);
+		_exit(status);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+}
+
+static void
+damage_that_a_reader_met_is_looked_for_at_once(void **state)
+{
+	usec_t now = clock_mono();
+	char *before, *after;
+	struct kfix f;
+
+	(void)state;
+	kfix_init(&f);
+	f.conf.suspect = shm_index_suspect(f.base.area);
+	mixture(&f);
+	kfix_settle(&f);
+	before = map_text(&f);
+	assert_false(turns_rebuild(&f, now));
+	spoil_rows("b@example.com");
+	read_and_tell(f.conf.suspect);
+	assert_true(turns_rebuild(&f, now + 10 * USEC_PER_SEC));
+	kfix_settle(&f);
+	assert_int_equal(atomic_load(f.conf.suspect), 0);
+	after = map_text(&f);
+	assert_string_equal(before, after);
+	free(before);
+	free(after);
+	kfix_fini(&f);
+}
+
+/* Nothing is rebuilt because somebody says so. */
+static void
+a_suspicion_without_reason_passes(void **state)
+{
+	usec_t now = clock_mono();
+	struct kfix f;
+	struct stat st;
+
+	(void)state;
+	kfix_init(&f);
+	f.conf.suspect = shm_index_suspect(f.base.area);
+	mixture(&f);
+	kfix_settle(&f);
+	assert_int_equal(stat("index/data.mdb", &st), 0);
+	atomic_store(f.conf.suspect, st.st_ino);
+	assert_false(turns_rebuild(&f, now + 10 * USEC_PER_SEC));
+	assert_int_equal(atomic_load(f.conf.suspect), 0);
+	kfix_fini(&f);
+}
+
 /* Behind the keeper's back, by another process. */
 static void
 garble_row(uint8_t id)
@@ -1080,6 +1204,9 @@ main(void)
 		cmocka_unit_test(bodies_that_nobody_names_go_with_their_writer),
 		cmocka_unit_test(a_lost_or_damaged_index_is_built_anew),
 		cmocka_unit_test(a_damaged_page_anywhere_changes_nothing),
+		cmocka_unit_test(damage_that_nobody_met_is_found_by_the_days_pass),
+		cmocka_unit_test(damage_that_a_reader_met_is_looked_for_at_once),
+		cmocka_unit_test(a_suspicion_without_reason_passes),
 		cmocka_unit_test(a_rebuild_while_it_runs_settles_the_dead_again),
 		cmocka_unit_test(what_is_put_off_for_ever_needs_one_entry),
 		cmocka_unit_test(what_has_ended_is_not_lost_when_it_is_written_anew),
