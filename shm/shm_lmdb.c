@@ -304,17 +304,55 @@ fill_up(struct lmdb *l, const char *folder)
 	return rc;
 }
 
+/* One that is too short says nothing here: the library knows what it is. */
+static bool
+head_good(int fd, off_t at, uint64_t map_size, uint32_t *page_size)
+{
+	uint64_t last = 0;
+
+	if (pread(fd, page_size, sizeof(*page_size), at + LMDB_AT_PAGE_SIZE) != sizeof(*page_size) ||
+	    pread(fd, &last, sizeof(last), at + LMDB_AT_LAST_PAGE) != sizeof(last))
+		return true;
+	return *page_size >= 512 && *page_size <= 65536 && (*page_size & (*page_size - 1)) == 0 &&
+	       last < map_size / *page_size;
+}
+
+/* The library divides by the page size that the heads give, and makes the map as large as their last page: more than it
+ * was, when the file is. */
+static int
+check_heads(const char *folder, uint64_t map_size)
+{
+	char path[PATH_MAX];
+	uint32_t first = 0, second = 0;
+	struct stat st;
+	bool good;
+	int fd;
+
+	(void)snprintf(path, sizeof(path), "%s/data.mdb", folder);
+	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0)
+		return errno == ENOENT ? 0 : errno;
+	if (fstat(fd, &st) == 0 && (uint64_t)st.st_size > map_size)
+		map_size = (uint64_t)st.st_size;
+	good = head_good(fd, 0, map_size, &first) && head_good(fd, first, map_size, &second);
+	close(fd);
+	return good ? 0 : MDB_CORRUPTED;
+}
+
 static enum err
 open_env(struct lmdb *l, const struct lmdb_conf *conf)
 {
+	uint64_t map_size = conf->map_size != 0 ? conf->map_size : LMDB_MAP_DEFAULT;
 	int rc;
 
 	if ((rc = mdb_env_create(&l->env)) != 0)
 		return err_of(rc);
 	(void)mdb_env_set_assert(l->env, on_assert);
-	if ((rc = mdb_env_set_mapsize(l->env, conf->map_size != 0 ? conf->map_size : LMDB_MAP_DEFAULT)) != 0 ||
+	if ((rc = mdb_env_set_mapsize(l->env, map_size)) != 0 ||
 	    (rc = mdb_env_set_maxdbs(l->env, LMDB_TABLES_MAX)) != 0 ||
 	    (rc = mdb_env_set_maxreaders(l->env, conf->readers != 0 ? conf->readers : 256)) != 0)
+		return err_of(rc);
+	if ((rc = check_heads(conf->path, map_size)) != 0)
 		return err_of(rc);
 	/* NOTLS: a reading transaction may pass from thread to thread. NORDAHEAD: the file is larger than memory. */
 	rc = CALL("open",

@@ -17,7 +17,14 @@ enum { PAGE_HEAD = 16, NODE_HEAD = 8, DB_SIZE = 48, DEEPEST = 32 };
 enum { AT_FLAGS = 10, AT_LOWER = 12, AT_UPPER = 14, AT_LONG = 12 };
 enum { PAGE_BRANCH = 1, PAGE_LEAF = 2, PAGE_LONG = 4 };
 enum { NODE_LONG = 1, NODE_TABLE = 2 };
-enum { META_MAGIC = 16, META_VERSION = 20, META_FREE = 40, META_MAIN = 88, META_LAST = 136, META_TXN = 144 };
+enum {
+	META_MAGIC = 16,
+	META_VERSION = 20,
+	META_FREE = LMDB_AT_PAGE_SIZE,
+	META_MAIN = 88,
+	META_LAST = LMDB_AT_LAST_PAGE,
+	META_TXN = 144
+};
 enum { INTEGER_KEYS = 8 };
 #define MAGIC   UINT32_C(0xBEEFC0DE)
 #define NO_ROOT UINT64_MAX
@@ -449,45 +456,59 @@ lmdb_audit_step(struct lmdb_audit *a, size_t pages)
 
 /* ---- begin, end ---- */
 
-/* The snapshot's own meta page: commits write the two in turn. */
-static enum err
-read_meta(struct lmdb_audit *a)
+static bool
+meta_whole(const struct lmdb_audit *a, const unsigned char *p)
 {
-	uint64_t txn = mdb_txn_id(a->t->txn);
-	unsigned char *p = mem_alloc(a->page_size);
-	enum err e = read_at(a, txn & 1, p, a->page_size);
-
-	if (e == OK &&
-	    (word32(p + META_MAGIC) != MAGIC || word32(p + META_VERSION) != 1 || word64(p + META_TXN) != txn ||
-	     word32(p + META_FREE) != a->page_size || (word16(p + META_FREE + 4) & INTEGER_KEYS) == 0))
-		e = ERR_DAMAGED;
-	if (e == OK) {
-		a->last = word64(p + META_LAST);
-		if (!add_tree(a, TREE_FREE, p + META_FREE, 0) || !add_tree(a, TREE_MAIN, p + META_MAIN, 0))
-			e = ERR_DAMAGED;
-	}
-	free(p);
-	return e;
+	return word32(p + META_MAGIC) == MAGIC && word32(p + META_VERSION) == 1 &&
+	       word32(p + META_FREE) == a->page_size && (word16(p + META_FREE + 4) & INTEGER_KEYS) != 0;
 }
 
-/* A page that lies behind the file is not there: its number says nothing about how much memory to take. */
-static enum err
-make_bits(struct lmdb_audit *a)
+/* Commits write the two in turn, so their numbers are neighbours: else one is false, and the snapshot perhaps an old one
+ * that nobody kept. Both are 0 in a file that is new. */
+static bool
+metas_agree(const unsigned char *own, const unsigned char *other)
 {
-	off_t size = lseek(a->fd, 0, SEEK_END);
+	uint64_t x = word64(own + META_TXN), y = word64(other + META_TXN);
 
-	if (size < 0)
-		return ERR_IO;
-	if (a->last >= (uint64_t)size / a->page_size)
+	return x == y + 1 || y == x + 1 || (x == 0 && y == 0);
+}
+
+/* Pages at the file's end that were taken and given back may never have been written: only the map bounds them. */
+static enum err
+take_meta(struct lmdb_audit *a, const unsigned char *p, uint64_t map_pages)
+{
+	a->last = word64(p + META_LAST);
+	if (a->last >= map_pages || !add_tree(a, TREE_FREE, p + META_FREE, 0) ||
+	    !add_tree(a, TREE_MAIN, p + META_MAIN, 0))
 		return ERR_DAMAGED;
 	a->met = mem_zalloc(a->last / 8 + 1);
 	return OK;
+}
+
+/* The snapshot's own meta page is the one that its number says. */
+static enum err
+read_meta(struct lmdb_audit *a, uint64_t map_pages)
+{
+	uint64_t txn = mdb_txn_id(a->t->txn);
+	unsigned char *own = mem_alloc(2 * a->page_size), *other = own + a->page_size;
+	enum err e = read_at(a, txn & 1, own, a->page_size);
+
+	if (e == OK)
+		e = read_at(a, (txn & 1) ^ 1, other, a->page_size);
+	if (e == OK &&
+	    (!meta_whole(a, own) || !meta_whole(a, other) || word64(own + META_TXN) != txn || !metas_agree(own, other)))
+		e = ERR_DAMAGED;
+	if (e == OK)
+		e = take_meta(a, own, map_pages);
+	free(own);
+	return e;
 }
 
 enum err
 lmdb_audit_begin(struct lmdb *l, uint64_t most, struct lmdb_audit **out)
 {
 	struct lmdb_audit *a = mem_zalloc(sizeof(*a));
+	MDB_envinfo info;
 	MDB_stat st;
 	mdb_filehandle_t fd;
 	enum err e;
@@ -496,16 +517,15 @@ lmdb_audit_begin(struct lmdb *l, uint64_t most, struct lmdb_audit **out)
 	a->l = l;
 	a->t = lmdb_read(l);
 	e = a->t->err;
-	if (e == OK && (mdb_env_stat(l->env, &st) != 0 || mdb_env_get_fd(l->env, &fd) != 0))
+	if (e == OK &&
+	    (mdb_env_stat(l->env, &st) != 0 || mdb_env_info(l->env, &info) != 0 || mdb_env_get_fd(l->env, &fd) != 0))
 		e = ERR_STATE;
 	if (e == OK) {
 		a->fd = fd;
 		a->page_size = st.ms_psize;
 		a->most = most / a->page_size;
-		e = read_meta(a);
+		e = read_meta(a, info.me_mapsize / a->page_size);
 	}
-	if (e == OK)
-		e = make_bits(a);
 	if (e != OK)
 		lmdb_audit_end(&a);
 	else

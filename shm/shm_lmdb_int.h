@@ -45,6 +45,9 @@ uint32_t lmdb_sum(uint32_t seed, struct slice key, struct slice val);
 /* LMDB's order, and ours. */
 int lmdb_key_cmp(struct slice a, struct slice b);
 
+/* In a meta page. */
+enum { LMDB_AT_PAGE_SIZE = 40, LMDB_AT_LAST_PAGE = 136 };
+
 /* ---- guard ---- */
 
 /* At each open. What ended the process before still does, outside a guarded call. */

@@ -17,7 +17,7 @@ static const char *const table_names[T_COUNT] = { "meta",     "message",  "queue
 						  "bindings", "expiry",   "segment", "attempt", "edit",
 						  "writer",   "handover", "damage",  "aside" };
 
-/* 50 ms of the keeper's start. All of a small map; of a large one what the fold loads, for which nothing else would be
+/* A tenth of a second of the keeper's start. All of a small map; of a large one what the fold loads, for which nothing else would be
  * evidence, the rest by its turns. */
 #define AUDIT_AT_OPEN (UINT64_C(64) << 20)
 
