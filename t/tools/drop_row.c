@@ -11,7 +11,7 @@ drop(MDB_txn *txn)
 	MDB_val k, v;
 	int rc;
 
-	if ((rc = mdb_dbi_open(txn, "message", 0, &dbi)) != 0 || (rc = mdb_cursor_open(txn, dbi, &c)) != 0)
+	if ((rc = mdb_dbi_open(txn, "message+crc32c", 0, &dbi)) != 0 || (rc = mdb_cursor_open(txn, dbi, &c)) != 0)
 		return rc;
 	if ((rc = mdb_cursor_get(c, &k, &v, MDB_FIRST)) == 0)
 		rc = mdb_cursor_del(c, 0);
