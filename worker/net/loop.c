@@ -110,17 +110,31 @@ loop_io_mod(struct loop *l, struct ev_io *io, uint32_t events)
 		control(l, EPOLL_CTL_MOD, io, events);
 }
 
+/* What this turn has seen already must not reach an owner that is gone. */
+static void
+forget(struct loop *l, struct ev_io *io)
+{
+	io->armed = false;
+	for (int i = l->at_event; i < l->nevents; i++)
+		if (l->events[i].data.ptr == io)
+			l->events[i].data.ptr = NULL;
+}
+
 void
 loop_io_del(struct loop *l, struct ev_io *io)
 {
 	if (!io->armed)
 		return;
 	control(l, EPOLL_CTL_DEL, io, 0);
-	io->armed = false;
-	/* What this turn has seen already must not reach an owner that is gone. */
-	for (int i = l->at_event; i < l->nevents; i++)
-		if (l->events[i].data.ptr == io)
-			l->events[i].data.ptr = NULL;
+	forget(l, io);
+}
+
+void
+loop_io_close(struct loop *l, struct ev_io *io)
+{
+	if (io->armed)
+		forget(l, io);
+	close(io->fd);
 }
 
 /* Timers: a 4-ary heap, each timer knows its place. */

@@ -65,6 +65,9 @@ void loop_io_add(struct loop *l, struct ev_io *io, int fd, uint32_t events, ev_i
 void loop_io_mod(struct loop *l, struct ev_io *io, uint32_t events);
 /* Before the fd is closed. fn is not called any more, not even for what this turn has already seen. Not armed: fine. */
 void loop_io_del(struct loop *l, struct ev_io *io);
+/* loop_io_del and close(io->fd) in one, for a descriptor of which there is no duplicate: the kernel forgets by itself
+ * what is closed, so it need not be asked. Not armed: only closes. */
+void loop_io_close(struct loop *l, struct ev_io *io);
 
 /* fn(arg) is called once, in the first turn at or after `at` (loop_now's scale, > 0). Setting an armed timer moves it;
  * moving it to a later time costs next to nothing, so an idle timer may be pushed at every read. */

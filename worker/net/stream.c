@@ -1,7 +1,6 @@
 #include "worker/net/stream.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdarg.h>
@@ -39,8 +38,8 @@ struct stream {
 	struct bytes kept;
 	struct outq out;
 	int error;
-	bool connecting, held, ended, eof_told, error_told, announce, drained_due, closed, finishing, unwritable,
-		gathering;
+	bool connecting, held, ended, eof_told, error_told, announce, drained_due, closed, finishing, parted,
+		unwritable, gathering;
 };
 
 /* One thread, one loop: one buffer that every read goes through. */
@@ -73,7 +72,6 @@ static struct stream *
 stream_make(struct loop *l, int fd, bool connecting, stream_fn *fn, void *arg)
 {
 	struct stream *s = mem_zalloc(sizeof *s);
-	int one = 1;
 
 	s->loop = l;
 	s->transport = &plain;
@@ -82,9 +80,6 @@ stream_make(struct loop *l, int fd, bool connecting, stream_fn *fn, void *arg)
 	s->connecting = connecting;
 	s->at_most = READ_BYTES;
 	outq_init(&s->out);
-	/* We gather output ourselves, one write a turn; waiting for acknowledgements would only add delay. Fails on
-	 * sockets that are not TCP, which is fine. */
-	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
 	loop_io_add(l, &s->io, fd, connecting ? EPOLLOUT : EPOLLIN | EPOLLRDHUP, stream_on_io, s);
 	return s;
 }
@@ -92,11 +87,27 @@ stream_make(struct loop *l, int fd, bool connecting, stream_fn *fn, void *arg)
 struct stream *
 stream_new(struct loop *l, int fd, stream_fn *fn, void *arg)
 {
-	int flags = fcntl(fd, F_GETFL);
-
-	if (flags >= 0 && (flags & O_NONBLOCK) == 0)
-		(void)fcntl(fd, F_SETFL, flags | O_NONBLOCK);
 	return stream_make(l, fd, false, fn, arg);
+}
+
+/* We gather output ourselves, one write a turn; waiting for acknowledgements would only add delay. Fails on sockets that
+ * are not TCP, which is fine. */
+static void
+no_delay(int fd)
+{
+	int one = 1;
+
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+}
+
+/* Keep-alive: idle times may be without end, but a peer that is gone without a word must not stay for ever. */
+void
+stream_listen(int fd)
+{
+	int one = 1;
+
+	no_delay(fd);
+	(void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof one);
 }
 
 static socklen_t
@@ -123,6 +134,7 @@ stream_connect(struct loop *l, const struct sockaddr *local, const struct sockad
 
 	if (fd < 0)
 		return NULL;
+	no_delay(fd);
 	if (local != NULL && bind_local(fd, local) != 0)
 		goto out;
 	if (connect(fd, remote, address_length(remote)) == 0 || errno == EINPROGRESS)
@@ -147,11 +159,8 @@ stream_destroy(struct stream *s)
 static void
 shut(struct stream *s)
 {
-	int fd = s->io.fd;
-
 	loop_timer_stop(s->loop, &s->linger);
-	loop_io_del(s->loop, &s->io);
-	close(fd);
+	loop_io_close(s->loop, &s->io);
 	if (s->finishing)
 		lingering--;
 	s->closed = true;
@@ -176,8 +185,8 @@ linger_over(void *arg)
 	shut(arg);
 }
 
-void
-stream_finish(struct stream **sp)
+static void
+let_go(struct stream **sp, bool parted)
 {
 	struct stream *s = *sp;
 
@@ -185,6 +194,7 @@ stream_finish(struct stream **sp)
 		return;
 	*sp = NULL;
 	s->finishing = true;
+	s->parted = parted;
 	s->gathering = false;
 	lingering++;
 	if (s->error != 0 || s->connecting) {
@@ -196,6 +206,18 @@ stream_finish(struct stream **sp)
 	loop_timer_set(s->loop, &s->linger, loop_now(s->loop) + LINGER_SECONDS * USEC_PER_SEC, linger_over, s);
 	s->drained_due = true;
 	loop_later(s->loop, &s->later, stream_on_later, s);
+}
+
+void
+stream_finish(struct stream **sp)
+{
+	let_go(sp, false);
+}
+
+void
+stream_end(struct stream **sp)
+{
+	let_go(sp, true);
 }
 
 size_t
@@ -508,7 +530,7 @@ flush_and_tell(struct stream *s)
 	s->drained_due = false;
 	if (!s->finishing)
 		tell(s, STREAM_DRAINED);
-	else if (s->ended)
+	else if (s->ended || s->parted)
 		shut(s);
 	else
 		(void)shutdown(s->io.fd, SHUT_WR);

@@ -34,8 +34,11 @@ typedef void stream_fn(struct stream *s, enum stream_event ev, void *arg);
 /* At most this much is kept unread for an owner that does not consume; then the socket is left alone. */
 enum { STREAM_IN_MAX = 128 * 1024 };
 
-/* Takes fd, a connected socket (made non-blocking here). */
+/* Takes fd, a connected socket: non-blocking, no duplicates, with the options that it shall have (stream_listen). */
 struct stream *stream_new(struct loop *l, int fd, stream_fn *fn, void *arg);
+/* Gives a listening socket the options that what it accepts inherits (socket(7), tcp(7)): a system call less for each
+ * of three. What an address family does not know is left alone. */
+void stream_listen(int fd);
 /* Begins to connect; `local` (address to bind, port 0) may be NULL. NULL, with errno, when it fails at once (no
  * descriptor, address not ours, unreachable); else STREAM_CONNECTED or STREAM_ERROR follows. The time allowed is the
  * owner's business. What is written before it stands leaves afterwards. */
@@ -81,7 +84,10 @@ void stream_close(struct stream **s);
 /* Lets go politely: what is pending is written, then FIN; what still comes is dropped, so that no reset overtakes our
  * last words; all that for at most 5 seconds. No event follows. Clears the caller's pointer. */
 void stream_finish(struct stream **s);
-/* Streams let go by stream_finish and not yet closed, of this thread. */
+/* Lets go of a peer that has said that it sends nothing more: what is pending is written, within 5 seconds, then it is
+ * closed at once. No event follows. Clears the caller's pointer. */
+void stream_end(struct stream **s);
+/* Streams let go by stream_finish or stream_end and not yet closed, of this thread. */
 size_t stream_lingering(void);
 
 #endif

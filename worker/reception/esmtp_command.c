@@ -249,6 +249,6 @@ static void
 run_quit(struct esmtp_cmd *c, struct slice args)
 {
 	(void)args;
-	c->last = true;
+	c->last = c->quit = true;
 	esmtp_replyf(c, 221, "2.3.0 %s closing connection", policy_hostname(c->s->r->env.policy));
 }

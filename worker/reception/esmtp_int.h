@@ -64,6 +64,7 @@ struct esmtp_cmd {
 	const struct esmtp_verb *verb; /* NULL: unknown, or the greeting */
 	enum esmtp_cmd_state state;
 	bool last;               /* the connection closes behind this reply */
+	bool quit;               /* at the client's own wish */
 	struct esmtp_sent *sent; /* what it waits for while detached */
 	struct bytes reply;      /* formed, its turn has not come */
 	unsigned tarpit;         /* seconds by which policy wants it late */
@@ -172,6 +173,8 @@ const char *esmtp_state_text(enum esmtp_state state);
 void esmtp_close(struct esmtp *s);
 /* Behind the last reply. */
 void esmtp_finish(struct esmtp *s);
+/* Behind the reply to QUIT, after which a client sends nothing (RFC 5321 4.1.1.10). */
+void esmtp_end(struct esmtp *s);
 /* The current command is over, or content may go on: reads what comes next, at the end of the turn, for the caller may
  * be deep in a command. */
 void esmtp_go_on(struct esmtp *s);

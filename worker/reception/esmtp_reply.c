@@ -41,13 +41,15 @@ flush_replies(struct esmtp *s)
 	struct esmtp_cmd *c;
 
 	while (!s->closed && (c = STAILQ_FIRST(&s->cmds)) != NULL && c->state == CMD_REPLIED) {
-		bool last = c->last;
+		bool last = c->last, quit = c->quit && stream_in(s->stream).n == 0;
 
 		STAILQ_REMOVE_HEAD(&s->cmds, link);
 		stream_write(s->stream, slice_bytes(&c->reply));
 		c->state = CMD_DONE;
 		esmtp_cmd_free(c);
-		if (last)
+		if (last && quit)
+			esmtp_end(s);
+		else if (last)
 			esmtp_finish(s);
 	}
 }

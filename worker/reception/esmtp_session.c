@@ -216,6 +216,15 @@ esmtp_finish(struct esmtp *s)
 }
 
 void
+esmtp_end(struct esmtp *s)
+{
+	if (s->closed)
+		return;
+	leave(s);
+	stream_end(&s->stream);
+}
+
+void
 esmtp_kill(struct esmtp *s)
 {
 	esmtp_close(s);

@@ -68,6 +68,26 @@ descriptors(void)
 	return limit.rlim_cur > INT32_MAX ? INT32_MAX : (size_t)limit.rlim_cur;
 }
 
+/* A listener on one address accepts on that address; one on all of them has to ask each connection. */
+static bool
+is_wild(const struct sockaddr_storage *ss)
+{
+	if (ss->ss_family == AF_INET)
+		return ((const struct sockaddr_in *)(const void *)ss)->sin_addr.s_addr == htonl(INADDR_ANY);
+	if (ss->ss_family == AF_INET6)
+		return IN6_IS_ADDR_UNSPECIFIED(&((const struct sockaddr_in6 *)(const void *)ss)->sin6_addr);
+	return false;
+}
+
+static void
+door_prepare(struct reception_door *door)
+{
+	socklen_t n = sizeof door->addr;
+
+	stream_listen(door->fd);
+	door->wild = getsockname(door->fd, (struct sockaddr *)&door->addr, &n) != 0 || is_wild(&door->addr);
+}
+
 void
 accept_start(struct reception *r)
 {
@@ -76,6 +96,8 @@ accept_start(struct reception *r)
 	r->max_sessions = fds > (size_t)2 * DESCRIPTORS_KEPT ? fds - DESCRIPTORS_KEPT : fds / 2;
 	if (r->ndoors > 0)
 		log_info("esmtp", "at most %zu sessions in this worker (descriptor limit %zu)", r->max_sessions, fds);
+	for (size_t i = 0; i < r->ndoors; i++)
+		door_prepare(&r->doors[i]);
 	listen_on(r);
 }
 
@@ -165,18 +187,17 @@ stuck(struct reception *r)
 static bool
 accept_one(struct reception_door *door)
 {
-	struct sockaddr_storage peer = { 0 }, local = { 0 };
+	struct sockaddr_storage peer = { 0 }, local = door->addr;
 	socklen_t peer_len = sizeof peer, local_len = sizeof local;
-	int fd = accept4(door->fd, (struct sockaddr *)&peer, &peer_len, SOCK_NONBLOCK | SOCK_CLOEXEC), one = 1;
+	int fd = accept4(door->fd, (struct sockaddr *)&peer, &peer_len, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
 	if (fd < 0) {
 		if (!harmless(errno))
 			stuck(door->r);
 		return false;
 	}
-	/* idle_time may be 0, which is never: a peer that is gone without a word must not stay for ever. */
-	(void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof one);
-	(void)getsockname(fd, (struct sockaddr *)&local, &local_len);
+	if (door->wild)
+		(void)getsockname(fd, (struct sockaddr *)&local, &local_len);
 	reception_take(door->r, fd, door->conf_index, (struct sockaddr *)&peer, (struct sockaddr *)&local);
 	return true;
 }

@@ -21,6 +21,8 @@ struct reception_door {
 	struct ev_io io;
 	int fd;
 	unsigned conf_index;
+	bool wild; /* bound to every address */
+	struct sockaddr_storage addr;
 };
 
 /* Connections that a slot's worker had accepted when the window began. */

@@ -167,7 +167,7 @@ static void
 far_on_accept(struct ev_io *io, uint32_t events, void *arg)
 {
 	struct far *far = arg;
-	int fd = accept4(io->fd, NULL, NULL, SOCK_CLOEXEC);
+	int fd = accept4(io->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 	struct far_session *f = NULL;
 
 	(void)events;

@@ -260,7 +260,7 @@ world_open(struct world *w, const char *const *script)
 	w->client = smtp_client_new(&conf);
 	assert_non_null(w->client);
 	w->peer = (struct peer){ .loop = w->loop, .script = script };
-	w->peer.fd = accept4(w->listener, NULL, NULL, SOCK_CLOEXEC);
+	w->peer.fd = accept4(w->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 	assert_true(w->peer.fd >= 0);
 	w->peer.s = stream_new(w->loop, w->peer.fd, peer_on_stream, &w->peer);
 	peer_run(&w->peer);

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -51,7 +52,7 @@ make(void)
 	struct end *e = mem_zalloc(sizeof *e);
 	int pair[2];
 
-	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair), 0);
 	e->l = loop_new();
 	e->s = stream_new(e->l, pair[0], on_event, e);
 	e->peer = pair[1];
@@ -294,6 +295,26 @@ finishing_writes_the_rest_and_ends(void **state)
 	drop(e);
 }
 
+/* Nothing more is expected of the peer: its last words are for nobody, and its FIN is not waited for. */
+static void
+ending_closes_behind_the_rest(void **state)
+{
+	struct end *e = make();
+	char buf[16];
+
+	(void)state;
+	stream_write(e->s, SLICE("bye"));
+	stream_end(&e->s);
+	assert_null(e->s);
+	assert_int_equal(stream_lingering(), 1);
+	loop_turn(e->l, 0);
+	assert_int_equal(stream_lingering(), 0);
+	assert_int_equal(hear(e, buf, sizeof buf), 3);
+	assert_int_equal(send(e->peer, "x", 1, MSG_NOSIGNAL), -1);
+	assert_int_equal(errno, EPIPE);
+	drop(e);
+}
+
 static void
 a_reset_is_an_error_once(void **state)
 {
@@ -326,6 +347,33 @@ listener(struct sockaddr_in *at)
 	assert_int_equal(listen(fd, 5), 0);
 	assert_int_equal(getsockname(fd, (struct sockaddr *)at, &n), 0);
 	return fd;
+}
+
+static int
+option_of(int fd, int level, int name)
+{
+	int value = -1;
+	socklen_t n = sizeof value;
+
+	assert_int_equal(getsockopt(fd, level, name, &value, &n), 0);
+	return value;
+}
+
+static void
+what_a_listener_accepts_has_its_options(void **state)
+{
+	struct sockaddr_in at;
+	int fd = listener(&at), to = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), got;
+
+	(void)state;
+	stream_listen(fd);
+	assert_int_equal(connect(to, (struct sockaddr *)&at, sizeof at), 0);
+	got = accept(fd, NULL, NULL);
+	assert_int_equal(option_of(got, IPPROTO_TCP, TCP_NODELAY), 1);
+	assert_int_equal(option_of(got, SOL_SOCKET, SO_KEEPALIVE), 1);
+	close(got);
+	close(to);
+	close(fd);
 }
 
 static void
@@ -372,6 +420,8 @@ main(void)
 		cmocka_unit_test(large_output_is_written_as_it_goes),
 		cmocka_unit_test(closing_in_the_callback_is_fine),
 		cmocka_unit_test(finishing_writes_the_rest_and_ends),
+		cmocka_unit_test(ending_closes_behind_the_rest),
+		cmocka_unit_test(what_a_listener_accepts_has_its_options),
 		cmocka_unit_test(a_reset_is_an_error_once),
 		cmocka_unit_test(connecting_succeeds_or_says_why),
 	};

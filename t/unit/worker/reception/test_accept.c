@@ -7,6 +7,7 @@
 
 #include "shm/shm_area.h"
 #include "shm/shm_limits.h"
+#include "worker/reception/esmtp_int.h"
 
 enum { WORKERS = 2, CLIENTS = 200 };
 
@@ -29,7 +30,7 @@ is_convicted(void *arg, const struct sockaddr *peer)
 }
 
 static struct site *
-site_new(const char *conf_text)
+site_new_on(const char *conf_text, in_addr_t address)
 {
 	struct site *s = mem_zalloc(sizeof *s);
 	struct reception_listener door = { 0 };
@@ -41,7 +42,7 @@ site_new(const char *conf_text)
 	assert_non_null(s->area);
 	s->listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	s->at = (struct sockaddr_in){ .sin_family = AF_INET };
-	s->at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	s->at.sin_addr.s_addr = htonl(address);
 	assert_int_equal(bind(s->listener, (struct sockaddr *)&s->at, n), 0);
 	assert_int_equal(listen(s->listener, CLIENTS), 0);
 	assert_int_equal(getsockname(s->listener, (struct sockaddr *)&s->at, &n), 0);
@@ -69,6 +70,12 @@ site_new(const char *conf_text)
 	for (int i = 0; i < CLIENTS; i++)
 		s->clients[i] = -1;
 	return s;
+}
+
+static struct site *
+site_new(const char *conf_text)
+{
+	return site_new_on(conf_text, INADDR_LOOPBACK);
 }
 
 static void
@@ -119,6 +126,34 @@ site_free(struct site *s)
 	shm_area_free(&s->area);
 	rig_free(s->rig);
 	free(s);
+}
+
+/* As policy and the logs see it. */
+static void
+assert_reached_at(in_addr_t listening, in_addr_t reached, const char *ip)
+{
+	struct site *s = site_new_on("", listening);
+	struct esmtp *session = NULL;
+	char want[64];
+
+	s->at.sin_addr.s_addr = htonl(reached);
+	site_connect(s, 0);
+	assert_string_not_equal(site_hears(s, 0), "");
+	for (int i = 0; i < WORKERS && session == NULL; i++)
+		session = TAILQ_FIRST(&s->workers[i]->sessions);
+	assert_non_null(session);
+	snprintf(want, sizeof want, "%s:%u", ip, (unsigned)ntohs(s->at.sin_port));
+	assert_string_equal(session->local, want);
+	site_free(s);
+}
+
+static void
+the_address_that_was_reached_is_known(void **state)
+{
+	(void)state;
+	assert_reached_at(INADDR_LOOPBACK, INADDR_LOOPBACK, "127.0.0.1");
+	assert_reached_at(INADDR_LOOPBACK + 4, INADDR_LOOPBACK + 4, "127.0.0.5");
+	assert_reached_at(INADDR_ANY, INADDR_LOOPBACK + 6, "127.0.0.7");
 }
 
 static void
@@ -247,6 +282,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(workers_share_what_comes),
+		cmocka_unit_test(the_address_that_was_reached_is_known),
 		cmocka_unit_test(workers_share_what_comes_beside_a_crowd),
 		cmocka_unit_test(a_stuck_neighbour_leaves_nobody_outside),
 		cmocka_unit_test(listener_sessions_count_over_all_workers),
