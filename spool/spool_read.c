@@ -17,8 +17,15 @@ enum {
 	SPANS = 4,         /* blobs that lay outside of what was read already: header, body, two contexts */
 };
 
-/* What a fetch fills; spool_fetched is its first member, so who has that has all. */
+/* What a fetch gives; spool_fetched is its first member, so who has that has all. */
 struct fetched {
+	struct spool_fetched pub;
+	char bytes[]; /* of all its slices */
+};
+
+/* A record as far as it is read. It may hold a hundred recipients: what is said of one of them is copied out of it, for
+ * thousands of messages may be in work at a time. */
+struct reading {
 	struct spool_fetched pub;
 	char *record; /* its first `have` bytes */
 	size_t have;
@@ -82,28 +89,66 @@ read_cold(int fd, uint64_t off, void *to, size_t n, size_t *got)
 
 /* ---------------------------------------------------------------- one message out of a record */
 
-static void
-fetched_free(struct fetched *f)
-{
-	if (f->pub.body_fd >= 0)
-		close(f->pub.body_fd);
-	for (unsigned i = 0; i < f->spans_n; i++)
-		free(f->spans[i]);
-	free(f->record);
-	free(f);
-}
-
 void
 spool_fetched_free(struct spool_fetched **got)
 {
-	if (*got != NULL)
-		fetched_free((struct fetched *)(void *)*got);
+	if (*got == NULL)
+		return;
+	if ((*got)->body_fd >= 0)
+		close((*got)->body_fd);
+	free(*got);
 	*got = NULL;
+}
+
+/* Its body's file stays open. */
+static void
+reading_fini(struct reading *f)
+{
+	for (unsigned i = 0; i < f->spans_n; i++)
+		free(f->spans[i]);
+	free(f->record);
+}
+
+enum { SLICES = 12 };
+
+static void
+slices_of(struct spool_fetched *p, struct slice *of[SLICES])
+{
+	struct spool_message *m = &p->message;
+	struct slice *all[SLICES] = { &m->sender, &m->rcpt, &m->orcpt,  &m->envid,    &m->ret, &m->binding,
+				      &m->domain, &m->peer, &p->header, &p->conn_ctx, &p->ctx, &p->body };
+
+	memcpy(of, all, sizeof all);
+}
+
+/* What was read, in a block of its own. */
+static struct fetched *
+reading_pack(struct reading *from)
+{
+	struct slice *of[SLICES];
+	struct fetched *f;
+	size_t n = 0;
+	char *p;
+
+	slices_of(&from->pub, of);
+	for (int i = 0; i < SLICES; i++)
+		n += of[i]->n;
+	f = mem_alloc(sizeof *f + n);
+	f->pub = from->pub;
+	slices_of(&f->pub, of);
+	p = f->bytes;
+	for (int i = 0; i < SLICES; i++) {
+		if (of[i]->n > 0)
+			memcpy(p, of[i]->p, of[i]->n);
+		of[i]->p = p;
+		p += of[i]->n;
+	}
+	return f;
 }
 
 /* Makes the first n bytes of the record be there; a short file is damage. Moves f->record. */
 static enum err
-record_have(struct fetched *f, int fd, uint32_t off, size_t n, read_fn *read)
+record_have(struct reading *f, int fd, uint32_t off, size_t n, read_fn *read)
 {
 	size_t got;
 	enum err e;
@@ -120,7 +165,7 @@ record_have(struct fetched *f, int fd, uint32_t off, size_t n, read_fn *read)
 
 /* Head, items and blob table. */
 static enum err
-front_read(struct fetched *f, int fd, struct place at, read_fn *read, struct record_head *h, uint32_t *blobs)
+front_read(struct reading *f, int fd, struct place at, read_fn *read, struct record_head *h, uint32_t *blobs)
 {
 	size_t table = 0;
 	enum err e = record_have(f, fd, at.off, WINDOW, read);
@@ -141,7 +186,7 @@ front_read(struct fetched *f, int fd, struct place at, read_fn *read, struct rec
 
 /* An inline blob: from what was read already, or read apart. */
 static enum err
-inline_read(struct fetched *f, int fd, uint32_t off, const struct blob_ref *ref, read_fn *read, struct slice *out)
+inline_read(struct reading *f, int fd, uint32_t off, const struct blob_ref *ref, read_fn *read, struct slice *out)
 {
 	struct slice s;
 
@@ -169,7 +214,7 @@ struct blob_want {
 
 /* Opens the file of a streamed body. */
 static enum err
-body_open(struct fetched *f, int dirfd, const struct blob_ref *ref)
+body_open(struct reading *f, int dirfd, const struct blob_ref *ref)
 {
 	struct segment_head h;
 	struct stat st;
@@ -191,7 +236,7 @@ body_open(struct fetched *f, int dirfd, const struct blob_ref *ref)
 
 /* warm: a body in its own file is the reading thread's business. */
 static enum err
-blobs_read(struct fetched *f, int dirfd, int fd, const struct record_head *h, uint32_t blobs, bool warm, read_fn *read)
+blobs_read(struct reading *f, int dirfd, int fd, const struct record_head *h, uint32_t blobs, bool warm, read_fn *read)
 {
 	const struct spool_message *m = &f->pub.message;
 	struct blob_want want[SPANS] = { { m->header_blob, &f->pub.header, false },
@@ -223,26 +268,29 @@ static enum err
 fetch_from(const struct spool_fetch *q, int fd, bool warm, struct fetched **out)
 {
 	read_fn *read = warm ? read_warm : read_cold;
-	struct fetched *f = mem_zalloc(sizeof *f);
+	struct reading f = { .pub.body_fd = -1 };
 	struct record_head h;
 	struct spool_item item;
 	uint32_t blobs = 0;
 	enum err e;
+	int error;
 
-	f->pub.body_fd = -1;
-	e = front_read(f, fd, q->place, read, &h, &blobs);
+	e = front_read(&f, fd, q->place, read, &h, &blobs);
 	if (e == OK)
-		e = item_get(&h, slice_of(f->record + RECORD_HEAD, h.meta_len), q->item, &item);
+		e = item_get(&h, slice_of(f.record + RECORD_HEAD, h.meta_len), q->item, &item);
 	if (e == OK && (item.kind != ITEM_MESSAGE || item.message.id != q->id))
 		e = ERR_NOTFOUND;
 	if (e == OK) {
-		f->pub.message = item.message;
-		e = blobs_read(f, q->sp->dirfd, fd, &h, blobs, warm, read);
+		f.pub.message = item.message;
+		e = blobs_read(&f, q->sp->dirfd, fd, &h, blobs, warm, read);
 	}
+	error = errno;
 	if (e == OK)
-		*out = f;
-	else
-		fetched_free(f);
+		*out = reading_pack(&f);
+	else if (f.pub.body_fd >= 0)
+		close(f.pub.body_fd);
+	reading_fini(&f);
+	errno = error;
 	return e;
 }
 
@@ -300,12 +348,13 @@ fd_cache_fini(struct fd_cache *c)
 static void
 fetch_end(struct spool_fetch *q)
 {
+	struct spool_fetched *got = q->got != NULL ? &q->got->pub : NULL;
+
 	if (q->done == NULL) {
-		if (q->got != NULL)
-			fetched_free(q->got);
+		spool_fetched_free(&got);
 	} else {
 		errno = q->error;
-		q->done(q->arg, q->why, q->got != NULL ? &q->got->pub : NULL);
+		q->done(q->arg, q->why, got);
 	}
 	free(q);
 }

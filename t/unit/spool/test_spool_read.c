@@ -1,6 +1,8 @@
 /* Reading back: by place, from memory or from the disk, and never anything but what was written. */
 #include "t/unit/spool/spool_fixture.h"
 
+#include <malloc.h>
+
 #include "shm/base/crc32c.h"
 
 struct fetched_answer {
@@ -185,6 +187,8 @@ each_recipient_has_its_own(void **state)
 		assert_true(slice_eq(r.got->body, SLICE("body")));
 		assert_true(slice_eq(r.got->conn_ctx, SLICE("{conn}")));
 		assert_true(slice_eq(r.got->ctx, SLICE("{msg}")));
+		/* Of the record's other bytes nothing is held on to. */
+		assert_in_range(malloc_usable_size(r.got), sizeof *r.got, sizeof *r.got + 512);
 		spool_fetched_free(&r.got);
 	}
 	fixture_fini(&f);
