@@ -2,7 +2,6 @@
 #include "worker/delivery/route.h"
 
 #include <arpa/inet.h>
-#include <stddef.h>
 #include <stdlib.h>
 
 #include "shm/base/mem.h"
@@ -28,11 +27,9 @@ struct route_search {
 	enum dns_status mx;
 	bool null_mx;
 	unsigned names_max;
-	struct route_name *names;
-	struct ask *asks; /* NULL: nothing to ask */
-	/* Large, and most routes use little of it: from here on nothing is set before it is used. */
-	struct route_spec specs[ROUTE_SPECS_MAX];
-	struct route route;
+	struct route_name *names; /* large: as many as turn out to be needed */
+	struct ask *asks;         /* NULL: nothing to ask */
+	struct route_spec specs[];
 };
 
 static void on_answer(void *arg, const struct dns_answer *a);
@@ -59,13 +56,27 @@ ask_addresses(struct route_search *s, unsigned which)
 		ask(s, ASK_AAAA, which, n->name);
 }
 
+/* Room for so many names more, as far as a route may have them. */
+static void
+names_room(struct route_search *s, unsigned more)
+{
+	unsigned want = s->names_n + more < ROUTE_NAMES_MAX ? s->names_n + more : ROUTE_NAMES_MAX;
+
+	if (want <= s->names_max)
+		return;
+	s->names = mem_array(s->names, want, sizeof(s->names[0]));
+	s->names_max = want;
+}
+
 static void
 add_host(struct route_search *s, const struct route_spec *spec, bool implicit)
 {
-	struct route_name *n = &s->names[s->names_n];
+	struct route_name *n;
 
+	names_room(s, 1);
 	if (s->names_n == s->names_max)
 		return;
+	n = &s->names[s->names_n];
 	*n = (struct route_name){ .spec = spec->preference, .port = spec->port, .implicit = implicit };
 	memcpy(n->name, spec->name, sizeof(n->name));
 	s->names_n++;
@@ -98,7 +109,8 @@ on_mx(struct route_search *s, const struct route_spec *spec, const struct dns_an
 		s->mx = worse(s->mx, a->status);
 		return;
 	}
-	n = route_mx_names(a, &s->names[from], ROUTE_NAMES_MAX - from, &null_mx);
+	names_room(s, (unsigned)a->n);
+	n = route_mx_names(a, &s->names[from], s->names_max - from, &null_mx);
 	s->null_mx = s->null_mx || null_mx;
 	s->names_n += n;
 	for (unsigned i = from; i < from + n; i++) {
@@ -201,9 +213,10 @@ finish(void *arg)
 		.random = pick,
 		.arg = &s->env,
 	};
+	struct route route;
 
-	route_choose(&f, &s->route);
-	s->done(s->arg, &s->route);
+	route_choose(&f, &route);
+	s->done(s->arg, &route);
 	search_free(s);
 }
 
@@ -231,8 +244,7 @@ make_room(struct route_search *s)
 
 	for (unsigned i = 0; i < s->specs_n; i++)
 		asking = asking || s->specs[i].kind != ROUTE_ADDRESS;
-	s->names_max = asking ? ROUTE_NAMES_MAX : s->specs_n;
-	s->names = mem_array(NULL, s->names_max, sizeof(s->names[0]));
+	names_room(s, s->specs_n);
 	if (asking)
 		s->asks = mem_array(NULL, ROUTE_SPECS_MAX + 2 * ROUTE_NAMES_MAX, sizeof(s->asks[0]));
 }
@@ -241,15 +253,15 @@ make_room(struct route_search *s)
 struct route_search *
 route_find(const struct route_env *env, const struct route_request *r, route_done *done, void *arg)
 {
-	struct route_search *s = mem_alloc(sizeof(*s));
+	unsigned specs_n = r->n < ROUTE_SPECS_MAX ? r->n : ROUTE_SPECS_MAX;
+	struct route_search *s = mem_zalloc(sizeof(*s) + specs_n * sizeof(s->specs[0]));
 
-	memset(s, 0, offsetof(struct route_search, specs));
 	s->env = *env;
 	s->ipv6 = r->ipv6;
 	s->configured = r->configured;
 	s->done = done;
 	s->arg = arg;
-	s->specs_n = r->n < ROUTE_SPECS_MAX ? r->n : ROUTE_SPECS_MAX;
+	s->specs_n = specs_n;
 	memcpy(s->specs, r->specs, s->specs_n * sizeof(s->specs[0]));
 	make_room(s);
 	for (unsigned i = 0; i < s->specs_n; i++) {
