@@ -4,10 +4,12 @@
 
 #include "policy/conf/conf.h"
 #include "shm/base/log.h"
+#include "shm/base/mem.h"
 #include "spool/spool_index.h"
 #include "spool/spool_state.h"
 
 enum { LAST_CALL_SECONDS = 5 };
+#define GIVE_BACK_EVERY (10 * USEC_PER_SEC)
 
 static void
 on_last_call(void *arg)
@@ -111,11 +113,24 @@ on_channel(struct ev_io *io, uint32_t events, void *arg)
 	stop(b);
 }
 
+/* A burst's memory stays with the allocator, in holes; other processes can use it better. */
+static void
+give_memory_back(struct role_base *b)
+{
+	usec_t now = loop_now(b->loop);
+
+	if (now - b->gave_back < GIVE_BACK_EVERY)
+		return;
+	b->gave_back = now;
+	mem_give_back();
+}
+
 static void
 on_turn(void *arg)
 {
 	struct role_base *b = arg;
 
+	give_memory_back(b);
 	slot_beat(shm_slot(b->env->area, b->env->slot), clock_mono());
 	if (b->io.armed)
 		loop_io_mod(b->loop, &b->io, EPOLLIN | (req_channel_wants_write(b->channel) ? EPOLLOUT : 0));

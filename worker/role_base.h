@@ -30,6 +30,7 @@ struct role_base {
 	struct ev_io io;
 	struct eclog *log;
 	struct ev_timer last_call; /* the master is gone, or a drain takes too long */
+	usec_t gave_back;          /* when unused memory was last given back */
 	bool ending;
 };
 

@@ -1,5 +1,6 @@
 #include "shm/base/mem.h"
 
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -50,4 +51,15 @@ char *
 mem_strdup(const char *s)
 {
 	return mem_strndup(s, strlen(s));
+}
+
+enum { GIVE_BACK_MIN = 8 << 20 };
+
+void
+mem_give_back(void)
+{
+	struct mallinfo2 m = mallinfo2();
+
+	if (m.fordblks >= GIVE_BACK_MIN)
+		(void)malloc_trim(0);
 }

@@ -13,5 +13,8 @@ void *mem_zalloc(size_t n);
 void *mem_array(void *old, size_t count, size_t size);
 char *mem_strdup(const char *s);
 char *mem_strndup(const char *s, size_t n);
+/* What was freed between things in use goes back to the system, if it is much. Takes a millisecond or so for each ten
+ * megabytes then: now and then, between turns. */
+void mem_give_back(void);
 
 #endif

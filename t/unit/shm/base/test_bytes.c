@@ -4,10 +4,14 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
 
 #include "shm/base/arena.h"
 #include "shm/base/bytes.h"
 #include "shm/base/crc32c.h"
+#include "shm/base/mem.h"
 
 static void
 numbers_survive_the_round_trip(void **state)
@@ -150,10 +154,49 @@ arena_runs_its_hooks_backwards(void **state)
 	assert_int_equal(first, 2);
 }
 
+#ifndef __SANITIZE_ADDRESS__ /* whose allocator has its own ways */
+static size_t
+resident(void)
+{
+	unsigned long all, in;
+	FILE *f = fopen("/proc/self/statm", "r");
+
+	assert_non_null(f);
+	assert_int_equal(fscanf(f, "%lu %lu", &all, &in), 2);
+	fclose(f);
+	return in * (size_t)sysconf(_SC_PAGESIZE);
+}
+
+/* Pieces that stay lie all over what was in use. */
+static void
+memory_between_what_stays_is_given_back(void **state)
+{
+	enum { PIECES = 20000, PIECE = 5000, STAYS = 16 };
+	static char *pieces[PIECES];
+	size_t before;
+
+	(void)state;
+	for (int i = 0; i < PIECES; i++)
+		pieces[i] = memset(mem_alloc(PIECE), 1, PIECE);
+	for (int i = 0; i < PIECES; i++)
+		if (i % STAYS != 0)
+			free(pieces[i]);
+	before = resident();
+	assert_in_range(before, PIECES * PIECE, SIZE_MAX);
+	mem_give_back();
+	assert_in_range(resident(), 0, before / 2);
+	for (int i = 0; i < PIECES; i += STAYS)
+		free(pieces[i]);
+}
+#endif
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
+#ifndef __SANITIZE_ADDRESS__
+		cmocka_unit_test(memory_between_what_stays_is_given_back),
+#endif
 		cmocka_unit_test(numbers_survive_the_round_trip),
 		cmocka_unit_test(a_length_beyond_the_end_is_refused),
 		cmocka_unit_test(numbers_are_written_in_decimal),
