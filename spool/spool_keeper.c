@@ -26,8 +26,8 @@
 #define COMMIT_BYTES  (UINT64_C(64) << 20)
 #define COMMIT_AFTER  (2 * USEC_PER_SEC)
 /* What a commit takes in memory: half a KiB a row, and a page of 4 KiB in each of three tables a row that the map has. */
-#define COMMIT_ROWS   50000
-#define COMMIT_IN_MAP 5000
+#define COMMIT_ROWS   20000
+#define COMMIT_IN_MAP 2500
 
 /* ---- open, close ---- */
 
