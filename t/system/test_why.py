@@ -218,6 +218,18 @@ def test_dns_failure(make, tmp_path):
         assert "Domain Lookup Failed" in h["evidence"] and h["limit"] == "retry_interval" and h["until"] > time.time()
 
 
+def test_no_room_for_resident_memory(make, gate):
+    m = make(gate.sink.port, workers=1, extra="max_resident_memory = 1")
+    send(m, "a@example.com")
+    gate.reached()
+    two, = send(m, "b@sub.example.com")
+    h = held(m, two, "no room for resident messages")
+    assert limit(h) == ("worker", "max_resident_memory", "1", line_of(m, "max_resident"))
+    assert h["evidence"].startswith("1 messages")
+    gate.opened.set()
+    gate.sink.wait(2)
+
+
 def test_no_room_for_resident_messages(make, gate):
     m = make(gate.sink.port, workers=1, extra="max_resident_messages = 1")
     send(m, "a@example.com")

@@ -132,14 +132,23 @@ delivery_trace(struct delivery *d, msgid_t id, const char *event, struct slice t
 		d->env.trace(d->env.trace_arg, id, event, text);
 }
 
+/* One message is always taken, however large. */
+bool
+delivery_has_room(const struct delivery *d)
+{
+	return d->njobs < d->resident && (d->bytes < d->memory || d->njobs == 0);
+}
+
 void
 delivery_read_bounds(struct delivery *d)
 {
 	int64_t most = conf_int(conf_global(d->conf), OPT_MAX_RESIDENT_MESSAGES);
+	int64_t bytes = conf_int(conf_global(d->conf), OPT_MAX_RESIDENT_MEMORY);
 	int64_t workers = d->env.workers == 0 ? 1 : d->env.workers;
 
 	most = most == 0 ? JOBS_MAX : (most + workers - 1) / workers;
 	d->resident = most < JOBS_MAX ? (unsigned)most : JOBS_MAX;
+	d->memory = bytes == 0 ? UINT64_MAX : (uint64_t)((bytes + workers - 1) / workers);
 }
 
 static void
@@ -147,7 +156,7 @@ on_room(void *arg)
 {
 	struct delivery *d = arg;
 
-	if (d->full && d->njobs < d->resident && d->bytes < BYTES_MAX) {
+	if (d->full && delivery_has_room(d)) {
 		d->full = false;
 		owner_room(d->env.owner);
 	}

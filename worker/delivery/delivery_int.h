@@ -23,7 +23,6 @@
 
 enum {
 	JOBS_MAX = 4096,       /* messages taken, of all queues of a worker */
-	BYTES_MAX = 128 << 20, /* of these, held in memory */
 	CONNS_UNLIMITED = 512, /* what max_outbound_connections = -1 means for one queue */
 	CONNS_MAX = 20000,     /* of a worker, below its descriptors */
 	PROBES = 2,            /* connections begun to a domain that has not yet answered */
@@ -130,6 +129,7 @@ struct job {
 	struct bytes reason; /* of the errand */
 	uint32_t n;          /* try number */
 	usec_t since;        /* real: on its connection */
+	uint64_t holds;      /* of the delivery's bytes */
 
 	struct smtp_rcpt rcpt;
 	struct smtp_mail mail;
@@ -165,8 +165,10 @@ struct delivery {
 	struct ev_timer starved_retry;
 	uint64_t permit_server; /* limit key of all connections */
 	unsigned resident;      /* most messages in hand: this worker's share of max_resident_messages */
+	uint64_t memory;        /* and most bytes of these, of max_resident_memory */
 	unsigned njobs, nconns, resolving;
-	uint64_t bytes;
+	uint64_t bytes; /* of messages in hand */
+	uint64_t usual; /* of one, lately: what one that is being fetched is taken for */
 	bool draining, full, drained_told;
 	char system_name[256]; /* when hostname is not configured */
 	struct ev_later room;
@@ -180,6 +182,8 @@ void delivery_count(struct delivery *d, enum cell c, int64_t n);
 void delivery_trace(struct delivery *d, msgid_t id, const char *event, struct slice text);
 /* A job or connection has ended: others may have waited for its room. */
 void delivery_room(struct delivery *d);
+/* Another message may be taken. */
+bool delivery_has_room(const struct delivery *d);
 /* At a new configuration. */
 void delivery_read_bounds(struct delivery *d);
 /* ss is empty (family 0) when `text` is "*"; false: it is no address. */

@@ -30,11 +30,22 @@ finger(const struct job *j, bool on)
 /* ---- life ---- */
 
 static void
-job_hold_bytes(struct job *j, bool hold)
+job_holds(struct job *j, uint64_t n)
 {
-	uint64_t n = j->got == NULL ? 0 : j->got->header.n + j->got->body.n;
+	j->d->bytes += n - j->holds;
+	j->holds = n;
+}
 
-	j->d->bytes = hold ? j->d->bytes + n : j->d->bytes - n;
+/* Its message is there. */
+static void
+job_is_as_large(struct job *j, const struct spool_fetched *got)
+{
+	struct delivery *d = j->d;
+	uint64_t n = sizeof *j + sizeof *got;
+
+	n += got->header.n + got->body.n + got->conn_ctx.n + got->ctx.n;
+	job_holds(j, n);
+	d->usual = (d->usual * 7 + n) / 8;
 }
 
 void
@@ -47,7 +58,7 @@ job_free(struct job *j)
 	if (j->conn != NULL)
 		j->conn->job = NULL;
 	spool_fetch_cancel(&j->fetch);
-	job_hold_bytes(j, false);
+	job_holds(j, 0);
 	if (j->feed != NULL && j->feed->busy) {
 		j->feed->job = NULL;
 	} else {
@@ -239,10 +250,12 @@ on_fetched(void *arg, enum err why, struct spool_fetched *got)
 
 	j->fetch = NULL;
 	j->got = got;
-	job_hold_bytes(j, true);
-	if (why != OK)
+	if (why != OK) {
 		on_trouble(j, why);
-	else if (j->d->draining && !j->errand)
+		return;
+	}
+	job_is_as_large(j, got);
+	if (j->d->draining && !j->errand)
 		job_release(j, 0);
 	else
 		on_loaded(j);
@@ -262,6 +275,7 @@ job_make(struct dqueue *q, struct owner_msg *m)
 	m->role = j;
 	TAILQ_INSERT_TAIL(&d->jobs, j, all);
 	d->njobs++;
+	job_holds(j, d->usual);
 	j->fetch = spool_fetch(d->env.spool, m->id, m->place, m->item, on_fetched, j);
 	return j;
 }
@@ -440,6 +454,7 @@ feed_file(struct job *j)
 
 	if (f == NULL) {
 		f = j->feed = mem_zalloc(sizeof(*f));
+		job_holds(j, j->holds + sizeof(*f));
 		f->job = j;
 		f->got = j->got;
 	}

@@ -157,6 +157,18 @@ static const struct opt_row rows[] = {
 	  .live = true,
 	  .help = "Messages in work at a time, that is, in memory; divided among the workers, of which each takes at "
 		  "least 1 and at most 4096. 0: as many as the workers take." },
+	{ .id = OPT_MAX_RESIDENT_MEMORY,
+	  .name = "max_resident_memory",
+	  .type = OPT_BYTES,
+	  .def = "33554432",
+	  .min = 0,
+	  .max = INT64_C(1) << 40,
+	  .scopes = IN_GLOBAL,
+	  .side = SIDE_SENDING,
+	  .live = true,
+	  .help = "Bytes of messages in work at a time, divided among the workers: of what is delivered from memory "
+		  "the whole, of a body in a file the piece being sent. Raise it where many next hops are slow. "
+		  "0 is unlimited." },
 	{ .id = OPT_MAX_DELIVERIES_PER_CONNECTION,
 	  .name = "max_deliveries_per_connection",
 	  .type = OPT_INT,

@@ -154,6 +154,15 @@ unthrottle(struct dqueue *q, unsigned n)
 		bucket_give(q->d->env.limits, key, loop_now(q->d->env.loop));
 }
 
+/* So many of `want` as there is memory for, one at least. */
+static unsigned
+fitting(const struct delivery *d, unsigned want)
+{
+	uint64_t fit = d->bytes < d->memory ? (d->memory - d->bytes) / (d->usual + 1) + 1 : 1;
+
+	return fit < want ? (unsigned)fit : want;
+}
+
 bool
 dqueue_refill(struct dqueue *q)
 {
@@ -164,13 +173,14 @@ dqueue_refill(struct dqueue *q)
 	while (!d->draining && loop_now(d->env.loop) >= q->wait_until && (want = room_for(q)) > 0) {
 		size_t ready = owner_queue_ready(q->oq), got;
 
-		if (d->njobs >= d->resident || d->bytes >= BYTES_MAX) {
+		if (!delivery_has_room(d)) {
 			d->full = true;
 			return false;
 		}
 		want = want < TAKE_BATCH ? want : TAKE_BATCH;
 		want = want < d->resident - d->njobs ? want : d->resident - d->njobs;
 		want = want < ready ? want : (unsigned)ready;
+		want = fitting(d, want);
 		want = want == 0 ? 0 : throttle(q, want);
 		if (want == 0)
 			break;

@@ -220,13 +220,15 @@ why_room(const struct why *w)
 	struct bytes seen = { 0 };
 	struct ask_hold h = { .lets_go = SLICE("when a message in work ends") };
 
-	if (d->njobs < d->resident && d->bytes < BYTES_MAX)
+	if (delivery_has_room(d))
 		return;
-	bytes_addf(&seen, "%u messages (%llu bytes) are in memory here, room for %u (%u bytes)", d->njobs,
-		   (unsigned long long)d->bytes, d->resident, (unsigned)BYTES_MAX);
+	bytes_addf(&seen, "%u messages (%llu bytes) are in memory here, room for %u", d->njobs,
+		   (unsigned long long)d->bytes, d->resident);
+	if (d->memory != UINT64_MAX)
+		bytes_addf(&seen, " (%llu bytes)", (unsigned long long)d->memory);
 	h.evidence = slice_bytes(&seen);
 	tell_option(w, &h, ASK_AT_WORKER, "no room for resident messages", conf_global(d->conf),
-		    OPT_MAX_RESIDENT_MESSAGES);
+		    d->njobs >= d->resident ? OPT_MAX_RESIDENT_MESSAGES : OPT_MAX_RESIDENT_MEMORY);
 	bytes_fini(&seen);
 }
 
