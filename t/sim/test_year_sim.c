@@ -217,16 +217,18 @@ load_conf(int variant, const struct opt_table *tables, size_t n)
 static void
 check_seen(uint64_t count)
 {
-	print_message("%ld deaths, of these %ld lending and %ld borrowing; %ld reloads, %ld while lending; %ld lent, "
+	print_message("%ld answers at a deadline; %ld deaths, of these %ld lending and %ld borrowing; %ld reloads, %ld "
+		      "while lending; %ld lent, "
 		      "%ld done by borrowers, %ld loan hints lost; orders: %ld hold, %ld release, %ld retry, %ld fail, "
 		      "%ld drop, %ld about lent\n",
-		      seen.deaths, seen.deaths_lending, seen.deaths_borrowing, seen.reloads, seen.drained_lent,
-		      seen.lent, seen.borrowed_done, seen.lost_loans, seen.orders[OWNER_VERB_HOLD],
+		      seen_last_moments, seen.deaths, seen.deaths_lending, seen.deaths_borrowing, seen.reloads,
+		      seen.drained_lent, seen.lent, seen.borrowed_done, seen.lost_loans, seen.orders[OWNER_VERB_HOLD],
 		      seen.orders[OWNER_VERB_RELEASE], seen.orders[OWNER_VERB_RETRY], seen.orders[OWNER_VERB_FAIL],
 		      seen.orders[OWNER_VERB_DROP], seen.held_lent);
 	if (count < 25)
 		return;
 	assert_true(seen.deaths > (long)count && seen.reloads > (long)count && seen.borrowed_done > (long)count);
+	assert_true(seen_last_moments > 0);
 	assert_true(seen.deaths_lending > 0 && seen.deaths_borrowing > 0 && seen.drained_lent > 0);
 	assert_true(seen.orders[OWNER_VERB_HOLD] > 0 && seen.orders[OWNER_VERB_FAIL] > 0 && seen.held_lent > 0);
 }

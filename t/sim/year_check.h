@@ -255,6 +255,8 @@ check_next_time(int no, const struct sched_retry *retry, usec_t next)
 	     "message %d has no next time before it expires", no);
 }
 
+static long seen_last_moments; /* answers at a deadline, by which a message expired */
+
 static void
 on_outcome(int life, int no, const struct spool_outcome *o)
 {
@@ -267,6 +269,7 @@ on_outcome(int life, int no, const struct spool_outcome *o)
 
 	check_alone(life, no);
 	year.hand[no].opener = -1;
+	seen_last_moments += o->kind == OUTCOME_EXPIRED && sim_real() == deadline;
 	seen.borrowed_done += owner_queue_borrowed(mem_find(sim.lives[life].o, sim.mail[no].id)->msg.queue);
 	MUST(o->kind != OUTCOME_DEFERRED || sim_real() < deadline, "message %d is put off past its deadline", no);
 	MUST(o->kind != OUTCOME_EXPIRED || sim_real() >= deadline || tried_enough,

@@ -18,15 +18,24 @@ life_of(const struct dconn *c)
 	return 0;
 }
 
+/* How long the message has yet, where that is not long; else 0. */
+static usec_t
+last_moments(int mail)
+{
+	usec_t left = deadline_of(&sim.mail[mail]) - sim_real();
+
+	return left > 0 && left < S(300) ? left : 0;
+}
+
 /* Soon; or at the very moment of the message's deadline, or just before, where that is near. */
 static usec_t
 answer_at(int mail)
 {
-	usec_t deadline = deadline_of(&sim.mail[mail]) - sim.real;
+	usec_t left = last_moments(mail);
 
-	if (deadline > sim.now && deadline < sim.now + S(300) && roll(2) == 0)
-		return roll(2) == 0 || deadline - S(1) < sim.now ? deadline : deadline - MS(1 + roll(900));
-	return sim.now + MS(1 + roll(600));
+	if (left == 0 || roll(2) == 0)
+		return sim.now + MS(1 + roll(600));
+	return sim.now + (roll(2) == 0 || left < S(1) ? left : left - MS(1 + roll(900)));
 }
 
 /* That a host cannot be reached is an answer, too: to whoever waits for it. */
@@ -223,7 +232,8 @@ client_opened(struct smtp_client *c)
 	} else if (mode == REFUSES || (mode == FLAKY && roll(3) == 0)) {
 		client_result(c, c->delivered > 0 ? SMTP_UNTRIED : SMTP_LOST, 451, "451 4.4.2 [internal] closed",
 			      SMTP_MAIL, true);
-	} else if (mode == BUSY || (mode == GREY && sim.now - h->greylisted < S(600))) {
+	} else if (mode == BUSY || (mode == GREY && sim.now - h->greylisted < S(600)) ||
+		   (!sim.calm && last_moments(c->mail_no) > 0 && roll(2) == 0)) {
 		client_result(c, SMTP_REPLY, 450, "450 4.7.1 later", SMTP_RCPT, false);
 	} else if (h->perm) {
 		client_result(c, SMTP_REPLY, 550, "550 5.1.1 no such user", SMTP_RCPT, false);
