@@ -40,7 +40,7 @@ struct mail {
 	uint64_t open; /* writer of the open attempt */
 	bool doubt, held;
 	enum row_fate fate;
-	usec_t edit; /* time of the newest edit */
+	usec_t edit, tried; /* times of the newest edit and attempt */
 	/* the truth */
 	bool ended, named;
 	int dots;
@@ -55,7 +55,7 @@ struct fact {
 	int mail;
 	uint32_t n;
 	enum outcome_kind kind;
-	usec_t due; /* of an edit: its time */
+	usec_t due; /* of an edit, an attempt: its time */
 	enum edit_action edit;
 	int about; /* of a handover: the life whose messages it speaks of */
 };
@@ -305,6 +305,7 @@ fold_fact(const struct life_sim *l, const struct fact *f)
 		m->tries = f->n;
 		m->open = l->writer;
 		m->doubt = false;
+		m->tried = f->due;
 	} else if (f->what == FACT_END && !m->over) {
 		if (outcome_is_final(f->kind)) {
 			m->over = m->ended = true;
@@ -313,7 +314,8 @@ fold_fact(const struct life_sim *l, const struct fact *f)
 			m->tries = f->n;
 			m->open = 0;
 			m->due = f->due;
-			m->doubt = f->kind == OUTCOME_DOUBTFUL;
+			m->doubt = f->kind == OUTCOME_DOUBTFUL && m->tried > m->edit;
+			m->named = m->named || f->kind == OUTCOME_DOUBTFUL; /* or an edit has decided of it */
 		}
 	}
 }

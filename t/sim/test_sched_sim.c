@@ -274,8 +274,10 @@ start(struct job *j)
 			j->when = sim.now + MS(roll(2) * roll(800));
 			return;
 		}
-		owner_attempted(j->m, append(j->life,
-					     (struct fact){ .what = FACT_TRY, .mail = j->mail, .n = j->m->tries + 1 }));
+		owner_attempted(j->m, append(j->life, (struct fact){ .what = FACT_TRY,
+								     .mail = j->mail,
+								     .n = j->m->tries + 1,
+								     .due = sim_real() }));
 		j->at = WAITS;
 		j->when = sim.now + MS(1 + roll(600));
 	}

@@ -332,7 +332,7 @@ spool_txn_attempt(struct spool_txn *t, const struct spool_attempt *a)
 	int mail = mail_no(a->id);
 
 	on_attempt(t->sp->life, mail);
-	t->facts[t->n++] = (struct fact){ .what = FACT_TRY, .mail = mail, .n = a->n };
+	t->facts[t->n++] = (struct fact){ .what = FACT_TRY, .mail = mail, .n = a->n, .due = a->at };
 	return 0;
 }
 
