@@ -225,6 +225,12 @@ spool_on_soon(struct spool *sp)
 	}
 }
 
+void
+spool_expect(struct spool *sp)
+{
+	journal_expect(sp->journal);
+}
+
 bool
 spool_accepting(const struct spool *sp)
 {

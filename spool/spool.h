@@ -91,6 +91,8 @@ typedef void spool_done(void *arg, enum err why, const struct spool_proof *proof
  * swamped; only for new messages), ERR_RANGE (too large for one record, or empty), ERR_IO (a streamed body failed:
  * 451). */
 enum err spool_submit(struct spool_txn *txn, spool_done *done, void *arg);
+/* A transaction will be submitted within this turn, most likely: whoever writes it gets ready meanwhile. */
+void spool_expect(struct spool *sp);
 
 /* Where the record is now; the proof holds during the callback only. */
 struct place proof_place(const struct spool_proof *proof);

@@ -63,6 +63,8 @@ enum {
 #define RETRY_AFTER USEC_PER_SEC
 /* Patient records share syncs at least this far apart. */
 static const long PATIENCE_NS = 2000000;
+/* What is expected comes within that, or is waited for asleep. */
+static const long EXPECT_NS = 60000;
 
 struct journal {
 	struct journal_conf conf;
@@ -74,7 +76,8 @@ struct journal {
 	struct batch *open;   /* gathers */
 	STAILQ_HEAD(, batch) unused;
 	enum rest rest;
-	bool urgent; /* not all of `open` is patient */
+	_Atomic bool urgent; /* not all of `open` is patient */
+	bool expected;       /* what is urgent comes in a moment */
 	bool probe, closing;
 	struct timespec patient_until;
 	enum next_state next_state;
@@ -191,6 +194,22 @@ journal_add(struct journal *j, const struct record *r, bool patient, msgid_t id_
 	if (wake)
 		pthread_cond_signal(&j->more);
 	slot_add(j->conf.slot, CELL_JOURNAL_WAITING, 1);
+}
+
+void
+journal_expect(struct journal *j)
+{
+	bool wake;
+
+	pthread_mutex_lock(&j->lock);
+	wake = j->rest != AWAKE;
+	if (wake) {
+		j->expected = true;
+		j->rest = AWAKE;
+	}
+	pthread_mutex_unlock(&j->lock);
+	if (wake)
+		pthread_cond_signal(&j->more);
 }
 
 bool
@@ -681,6 +700,23 @@ be_patient(struct journal *j)
 	}
 }
 
+/* Under the lock, which is free meanwhile. Asleep again, it would have to be woken once more: two hand-overs between cores
+ * for one message. */
+static void
+look_out(struct journal *j)
+{
+	struct timespec began, now;
+
+	j->expected = false;
+	pthread_mutex_unlock(&j->lock);
+	clock_gettime(CLOCK_MONOTONIC, &began);
+	do
+		clock_gettime(CLOCK_MONOTONIC, &now);
+	while (!atomic_load_explicit(&j->urgent, memory_order_acquire) &&
+	       (now.tv_sec - began.tv_sec) * 1000000000L + now.tv_nsec - began.tv_nsec < EXPECT_NS);
+	pthread_mutex_lock(&j->lock);
+}
+
 /* Under the lock. After a sync it lingers, woken by what is urgent only; then anything will do. */
 static void
 rest(struct journal *j)
@@ -688,6 +724,10 @@ rest(struct journal *j)
 	bool lingered = false;
 
 	while (!j->urgent && !j->probe && !j->closing && !(lingered && j->open->n > 0)) {
+		if (j->expected) {
+			look_out(j);
+			continue;
+		}
 		j->rest = lingered ? ASLEEP : LINGERING;
 		if (lingered)
 			pthread_cond_wait(&j->more, &j->lock);

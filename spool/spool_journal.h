@@ -44,6 +44,8 @@ enum {
 struct journal *journal_open(const struct journal_conf *conf, enum err *why);
 /* Encodes r (which fits); done comes later. id_high: the highest id made so far. */
 void journal_add(struct journal *j, const struct record *r, bool patient, msgid_t id_high, spool_done *done, void *arg);
+/* Something that somebody waits for will be added within this turn: a thread that sleeps gets up meanwhile. */
+void journal_expect(struct journal *j);
 /* New messages have a chance: it is not broken and not swamped. */
 bool journal_healthy(const struct journal *j);
 /* A broken one tries again, if it is time. */

@@ -81,6 +81,7 @@ struct rig {
 	int asked[PHASE_MAX], cancelled;
 	struct bytes phases; /* names, in order */
 	/* streamed bodies */
+	unsigned announced; /* messages, to the store */
 	unsigned larges, larges_freed;
 	size_t large_room; /* bytes after which an append says ERR_AGAIN; 0: never */
 	enum err large_says;
@@ -114,6 +115,12 @@ static bool
 rig_accepting(void *arg)
 {
 	return ((struct rig *)arg)->accepting;
+}
+
+static void
+rig_announced(void *arg)
+{
+	((struct rig *)arg)->announced++;
 }
 
 static uint64_t
@@ -451,8 +458,9 @@ rig_new(const char *conf_text)
 	g->policy = policy_new("mx.test", NULL);
 	g->accepting = true;
 	g->fd = -1;
-	g->store = (struct reception_store){ rig_accepting,    rig_new_id,    rig_body_new, rig_body_append,
-					     rig_body_written, rig_body_free, rig_submit,   g };
+	g->store = (struct reception_store){ rig_accepting, rig_announced,   rig_new_id,
+					     rig_body_new,  rig_body_append, rig_body_written,
+					     rig_body_free, rig_submit,      g };
 	g->ask = (struct reception_policy){ rig_ask, rig_cancel };
 	env.loop = g->loop;
 	env.conf = g->conf;

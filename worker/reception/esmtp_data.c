@@ -48,7 +48,11 @@ hopeless(const struct esmtp *s)
 bool
 esmtp_content(struct esmtp *s, struct slice *in)
 {
-	bool end = dots_feed(&s->txn->body.dots, in, add, s);
+	bool end;
+
+	if (s->txn->body.size == 0)
+		s->r->env.store->expect(s->r->env.store->arg);
+	end = dots_feed(&s->txn->body.dots, in, add, s);
 
 	if (end) {
 		/* The final dot is answered like a command: in its turn, behind all before it. */

@@ -68,6 +68,8 @@ typedef void reception_done_fn(void *arg, enum err e, const struct spool_proof *
 struct reception_store {
 	/* false: new mail is answered 452 at MAIL and DATA. */
 	bool (*accepting)(void *arg);
+	/* Content has begun to come; a whole message follows, most likely at once. */
+	void (*expect)(void *arg);
 	/* Ids of connections, batches and messages: never repeat, never go back. */
 	uint64_t (*new_id)(void *arg);
 	/* A body that is too large for memory, written as it arrives. */

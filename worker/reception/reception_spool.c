@@ -37,6 +37,14 @@ store_accepting(void *arg)
 	return spool_accepting(rs->sp);
 }
 
+static void
+store_expect(void *arg)
+{
+	struct reception_spool *rs = arg;
+
+	spool_expect(rs->sp);
+}
+
 static uint64_t
 store_new_id(void *arg)
 {
@@ -238,6 +246,7 @@ reception_spool_new(struct spool *sp, reception_queued_fn *queued, void *arg)
 	rs->queued = queued;
 	rs->arg = arg;
 	rs->store = (struct reception_store){ .accepting = store_accepting,
+					      .expect = store_expect,
 					      .new_id = store_new_id,
 					      .body_new = store_body_new,
 					      .body_append = store_body_append,

@@ -116,6 +116,35 @@ patient_records_share_syncs(void **state)
 	fixture_fini(&f);
 }
 
+/* Every order of an announcement and what follows, in every state of rest: nothing is left waiting. */
+static void
+what_is_expected_may_stay_away(void **state)
+{
+	static const struct timespec pauses[] = { { 0, 0 }, { 0, 30000 }, { 0, 300000 }, { 0, 3000000 } };
+	struct fixture f;
+
+	(void)state;
+	fixture_init(&f);
+	fixture_open(&f);
+	for (unsigned i = 0; i < 96; i++) {
+		struct answer a = { 0 };
+
+		answers_so_far = 0;
+		if (i % 3 != 0)
+			spool_expect(f.sp);
+		if (i % 3 == 2)
+			spool_expect(f.sp);
+		nanosleep(&pauses[i / 3 % 4], NULL);
+		if (i / 12 % 2 == 0)
+			assert_int_equal(submit_message(&f, i + 1, SLICE("\r\n"), SLICE("x"), &a), OK);
+		else
+			assert_int_equal(submit_patient(&f, i + 1, &a), OK);
+		answers_await(&f, &a, 1);
+		assert_int_equal(a.why, OK);
+	}
+	fixture_fini(&f);
+}
+
 static void
 an_urgent_record_takes_the_patient_along(void **state)
 {
@@ -567,6 +596,7 @@ main(void)
 		cmocka_unit_test(what_gathers_is_one_sync_and_keeps_its_order),
 		cmocka_unit_test(patient_records_share_syncs),
 		cmocka_unit_test(an_urgent_record_takes_the_patient_along),
+		cmocka_unit_test(what_is_expected_may_stay_away),
 		cmocka_unit_test(a_batch_is_written_in_whole_pages),
 		cmocka_unit_test(full_segments_are_sealed_and_the_next_goes_on),
 		cmocka_unit_test(a_record_larger_than_a_segment_has_one_for_itself),

@@ -510,6 +510,24 @@ a_trickle_does_not_move_the_deadline(void **state)
 	rig_free(g);
 }
 
+/* However its bytes come. */
+static void
+each_message_is_announced_once(void **state)
+{
+	struct rig *g = rig_ready();
+
+	(void)state;
+	start_message(g);
+	assert_int_equal(g->announced, 0);
+	rig_send(g, SLICE("Subject: x\r\n\r\nfirst\r\n"));
+	rig_wait(g, USEC_PER_SEC);
+	assert_int_equal(g->announced, 1);
+	rig_send(g, SLICE("second\r\n.\r\n"));
+	rig_wait(g, USEC_PER_SEC);
+	assert_int_equal(g->announced, 1);
+	rig_free(g);
+}
+
 static void
 content_has_a_deadline_too(void **state)
 {
@@ -669,6 +687,7 @@ main(void)
 		cmocka_unit_test(draining_sessions_finish_their_transaction),
 		cmocka_unit_test(stopping_waits_for_what_the_spool_has),
 		cmocka_unit_test(a_trickle_does_not_move_the_deadline),
+		cmocka_unit_test(each_message_is_announced_once),
 		cmocka_unit_test(content_has_a_deadline_too),
 		cmocka_unit_test(idle_time_runs_only_while_the_peer_is_waited_for),
 		cmocka_unit_test(a_peer_that_closes_its_side_gets_its_answers),
