@@ -33,8 +33,16 @@ class World:
             self.kept.add("KEEP")
             to = pathlib.Path(os.environ["IMPETUS_CRASH_KEEP"]) / ("failed-" + self.folder.name)
             shutil.copytree(self.mta.logs, to, dirs_exist_ok=True)
+            self.keep_spool(to / "spool")
             (to / "console").write_text("".join(self.mta.ctl(*words, check=False) for words in (
                 ("summary",), ("mailq",), ("indoubt", "list"), ("domain", "back.example.com"))))
+
+    def keep_spool(self, to):
+        """As it is while the service runs: files may come and go under the copy."""
+        try:
+            shutil.copytree(self.mta.spool, to, dirs_exist_ok=True, ignore=shutil.ignore_patterns("control"))
+        except shutil.Error as e:
+            print("not all of the spool is kept: %s" % str(e)[:200], flush=True)
 
     # ---- harm
 
