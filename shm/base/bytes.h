@@ -58,11 +58,11 @@ bool slice_u64(struct slice s, uint64_t max, uint64_t *out);
 
 /* Makes room for n more bytes than there is. */
 void bytes_grow(struct bytes *b, size_t n);
-/* Room for n more bytes behind b->n; gives the place. */
+/* Room for n more bytes behind b->n; gives the place, never NULL. */
 static inline char *
 bytes_room(struct bytes *b, size_t n)
 {
-	if (b->cap - b->n < n)
+	if (b->p == NULL || b->cap - b->n < n)
 		bytes_grow(b, n);
 	return b->p + b->n;
 }

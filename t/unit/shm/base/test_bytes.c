@@ -96,6 +96,16 @@ printing_grows_as_needed(void **state)
 }
 
 static void
+room_for_nothing_is_a_place_too(void **state)
+{
+	struct bytes b = { 0 };
+
+	(void)state;
+	assert_non_null(bytes_room(&b, 0));
+	bytes_fini(&b);
+}
+
+static void
 decimal_is_strict(void **state)
 {
 	static const struct {
@@ -201,6 +211,7 @@ main(void)
 		cmocka_unit_test(a_length_beyond_the_end_is_refused),
 		cmocka_unit_test(numbers_are_written_in_decimal),
 		cmocka_unit_test(printing_grows_as_needed),
+		cmocka_unit_test(room_for_nothing_is_a_place_too),
 		cmocka_unit_test(decimal_is_strict),
 		cmocka_unit_test(crc_is_castagnoli),
 		cmocka_unit_test(arena_runs_its_hooks_backwards),
