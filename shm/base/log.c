@@ -6,6 +6,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "shm/base/visible.h"
+
 enum { LINE_BYTES = 4096 };
 
 static log_sink *sink_fn;
@@ -23,16 +25,6 @@ void
 log_set_level(enum log_level most)
 {
 	most_level = most;
-}
-
-/* What a peer or a script wrote must not begin a line of its own nor steer a terminal. */
-static size_t
-make_visible(char *line, size_t n)
-{
-	for (size_t i = 0; i < n; i++)
-		if ((unsigned char)line[i] < 0x20 || line[i] == 0x7f)
-			line[i] = line[i] == '\t' ? ' ' : '?';
-	return n;
 }
 
 static void
@@ -55,7 +47,9 @@ emit(enum log_level level, const char *subject, const char *fmt, va_list ap, int
 	}
 	if (n >= sizeof line)
 		n = sizeof line - 1;
-	n = make_visible(line, n);
+	for (char *tab = line; (tab = memchr(tab, '\t', n - (size_t)(tab - line))) != NULL;)
+		*tab = ' ';
+	make_visible(line, n);
 	if (sink_fn != NULL) {
 		sink_fn(sink_arg, level, line, n);
 		return;

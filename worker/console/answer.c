@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "shm/base/log.h"
+#include "shm/base/visible.h"
 
 void
 answer_init(struct answer *a, bool json)
@@ -39,43 +40,19 @@ answer_text(struct answer *a)
 	return slice_bytes(&a->out);
 }
 
-/* Length of the valid UTF-8 sequence at p, 0 when it is none (RFC 3629). */
-static size_t
-utf8_length(const unsigned char *p, size_t n)
-{
-	static const struct {
-		unsigned char from, to, low, high;
-		size_t length;
-	} rows[] = { { 0x20, 0x7f, 0, 0, 1 },       { 0xc2, 0xdf, 0x80, 0xbf, 2 }, { 0xe0, 0xe0, 0xa0, 0xbf, 3 },
-		     { 0xe1, 0xec, 0x80, 0xbf, 3 }, { 0xed, 0xed, 0x80, 0x9f, 3 }, { 0xee, 0xef, 0x80, 0xbf, 3 },
-		     { 0xf0, 0xf0, 0x90, 0xbf, 4 }, { 0xf1, 0xf3, 0x80, 0xbf, 4 }, { 0xf4, 0xf4, 0x80, 0x8f, 4 } };
-
-	for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-		if (p[0] < rows[i].from || p[0] > rows[i].to || rows[i].length > n)
-			continue;
-		if (rows[i].length > 1 && (p[1] < rows[i].low || p[1] > rows[i].high))
-			return 0;
-		for (size_t k = 2; k < rows[i].length; k++)
-			if (p[k] < 0x80 || p[k] > 0xbf)
-				return 0;
-		return rows[i].length;
-	}
-	return 0;
-}
-
 static void
 json_string(struct bytes *out, struct slice s)
 {
 	bytes_add_char(out, '"');
 	while (s.n > 0) {
 		unsigned char c = (unsigned char)s.p[0];
-		size_t n = utf8_length((const unsigned char *)s.p, s.n);
+		size_t n = utf8_length(s.p, s.n);
 		if (c == '"' || c == '\\')
 			bytes_addf(out, "\\%c", c);
-		else if (c < 0x20)
-			bytes_addf(out, "\\u%04x", c);
 		else if (n == 0)
 			bytes_add_str(out, "\\ufffd");
+		else if (!code_is_visible(utf8_code(s.p, n)))
+			bytes_addf(out, "\\u%04x", (unsigned)utf8_code(s.p, n));
 		else
 			bytes_add(out, s.p, n);
 		n = n != 0 ? n : 1;
@@ -88,8 +65,9 @@ json_string(struct bytes *out, struct slice s)
 static void
 plain_string(struct bytes *out, struct slice s)
 {
-	for (size_t i = 0; i < s.n; i++)
-		bytes_add_char(out, (unsigned char)s.p[i] < 0x20 || s.p[i] == 0x7f ? '?' : s.p[i]);
+	bytes_add_slice(out, s);
+	if (s.n > 0)
+		make_visible(out->p + out->n - s.n, s.n);
 }
 
 /* Lines are the speaker's own; what stands in them may be anybody's. */

@@ -8,6 +8,7 @@
 
 #include "shm/base/fault.h"
 #include "shm/base/mem.h"
+#include "shm/base/visible.h"
 
 enum { BACKLOG_DEFAULT = 4 << 20, WRITE_MOST = 64 << 10, FATAL_BYTES = 4096 + 32 /* a line, and its time */ };
 
@@ -240,32 +241,30 @@ eclog_lost(const struct eclog *l)
 	return l->lost;
 }
 
-static char
-visible(char c)
-{
-	return (unsigned char)c < 0x20 || c == 0x7f ? '?' : c;
-}
-
 /* The last field: to the end of the line, so nothing in it needs an escape. */
 static void
 add_text(struct bytes *b, struct slice s)
 {
 	char *p = bytes_room(b, s.n);
 
-	for (size_t i = 0; i < s.n; i++)
-		p[i] = visible(s.p[i]);
+	if (s.n > 0)
+		memcpy(p, s.p, s.n);
+	make_visible(p, s.n);
 	b->n += s.n;
 }
 
 static void
 add_field(struct bytes *b, struct slice s)
 {
-	char *p = bytes_room(b, 2 * s.n + 1), *at = p;
+	char *p = bytes_room(b, 2 * s.n + 1), *at = p, *clean = p + s.n + 1; /* read from behind what is written */
 
+	if (s.n > 0)
+		memcpy(clean, s.p, s.n);
+	make_visible(clean, s.n);
 	for (size_t i = 0; i < s.n; i++) {
-		if (s.p[i] == '@' || s.p[i] == '\\')
+		if (clean[i] == '@' || clean[i] == '\\')
 			*at++ = '\\';
-		*at++ = visible(s.p[i]);
+		*at++ = clean[i];
 	}
 	*at++ = '@';
 	b->n += (size_t)(at - p);

@@ -51,7 +51,7 @@ lines_for_people(void **state)
 {
 	(void)state;
 	check(false, fill,
-	      "who                      a\"b\\c?\xff\xc3\xa4\n"
+	      "who                      a\"b\\c??\xc3\xa4\n"
 	      "count                    -3\n"
 	      "at                       1970-01-02 00:00:00\n"
 	      "name    n\n"
