@@ -11,7 +11,6 @@
 	X(SESSIONS_OUT, GAUGE, "sessions_out")         /* outbound connections open */                          \
 	X(QUEUES, GAUGE, "queues")                     /* queues this worker holds */                           \
 	X(MESSAGES_ACTIVE, GAUGE, "messages_active")   /* due, waiting or on a connection */                    \
-	X(MESSAGES_DELAYED, GAUGE, "messages_delayed") /* waiting for their next try */                         \
 	X(MESSAGES_IN_WORK, GAUGE, "messages_in_work") /* attempt written, no outcome yet */                    \
 	X(JOURNAL_WAITING, GAUGE, "journal_waiting")   /* records that wait for a sync */                       \
 	X(TAIL_BYTES, GAUGE, "tail_bytes")             /* keeper: journal not yet committed */                  \
@@ -25,7 +24,7 @@
 	X(SPOOL_REFUSING, GAUGE, "spool_refusing")     /* 1 while new mail gets 452 */                          \
 	X(CONTENT_BYTES, GAUGE, "content_bytes")       /* messages in memory, not yet on disk */                \
 	X(LUA_BYTES, GAUGE, "lua_bytes")               /* memory of the Lua state */                            \
-	X(POLICY_WAITING, GAUGE, "policy_waiting")     /* phases that wait for something */                     \
+	X(POLICY_WAITING, GAUGE, "policy_waiting")     /* script hooks that wait for something */               \
 	X(LOOP_LOAD, GAUGE, "loop_load")               /* of a core, in thousandths */                          \
 	X(MESSAGES_LENT, GAUGE, "messages_lent")       /* with another worker just now */                       \
 	X(CONNECTIONS_IN, COUNTER, "connections_in")   /* accepted */                                           \
@@ -50,22 +49,22 @@
 	X(JOURNAL_BYTES, COUNTER, "journal_bytes")                                                              \
 	X(JOURNAL_SYNCS, COUNTER, "journal_syncs")                                                              \
 	X(JOURNAL_SYNC_FAILURES, COUNTER, "journal_sync_failures")                                              \
-	X(LENT, COUNTER, "lent")         /* messages to another worker */                                       \
-	X(BORROWED, COUNTER, "borrowed") /* and taken by that one */                                            \
-	X(HINTS_SENT, COUNTER, "hints_sent")                                                                    \
+	X(LENT, COUNTER, "lent")                     /* messages to another worker */                           \
+	X(BORROWED, COUNTER, "borrowed")             /* and taken by that one */                                \
+	X(HINTS_SENT, COUNTER, "hints_sent")         /* to other workers */                                     \
 	X(HINTS_LOST, COUNTER, "hints_lost")         /* the inbox was full: found in the map */                 \
 	X(COLD_READS, COUNTER, "cold_reads")         /* bodies that were not in memory */                       \
 	X(DAMAGED, COUNTER, "damaged")               /* records with a false CRC below a mark */                \
 	X(KEEPER_RECORDS, COUNTER, "keeper_records") /* folded */                                               \
 	X(KEEPER_COMMITS, COUNTER, "keeper_commits")                                                            \
-	X(KEEPER_ROWS, COUNTER, "keeper_rows") /* rows written to the index */                                  \
-	X(DNS_QUERIES, COUNTER, "dns_queries")                                                                  \
-	X(DNS_FROM_CACHE, COUNTER, "dns_from_cache")                                                            \
-	X(POLICY_RUNS, COUNTER, "policy_runs") /* hooks run */                                                  \
-	X(SCRIPT_ERRORS, COUNTER, "script_errors")                                                              \
-	X(SCRIPT_OVERRUNS, COUNTER, "script_overruns") /* a budget was spent */                                 \
-	X(LOG_LINES, COUNTER, "log_lines")                                                                      \
-	X(LOG_DROPPED, COUNTER, "log_dropped") /* the log disk was full or too slow */                          \
+	X(KEEPER_ROWS, COUNTER, "keeper_rows")         /* rows written to the index */                          \
+	X(DNS_QUERIES, COUNTER, "dns_queries")         /* sent */                                               \
+	X(DNS_FROM_CACHE, COUNTER, "dns_from_cache")   /* not sent: known */                                    \
+	X(POLICY_RUNS, COUNTER, "policy_runs")         /* script hooks begun */                                 \
+	X(SCRIPT_ERRORS, COUNTER, "script_errors")     /* of these: a refusal of ours */                        \
+	X(SCRIPT_OVERRUNS, COUNTER, "script_overruns") /* of these: a budget was spent */                       \
+	X(LOG_LINES, COUNTER, "log_lines")             /* made, over all logs */                                \
+	X(LOG_DROPPED, COUNTER, "log_dropped")         /* of these: the log disk was full or too slow */        \
 	X(CONSOLE_COMMANDS, COUNTER, "console_commands")
 
 enum cell {

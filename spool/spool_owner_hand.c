@@ -213,7 +213,7 @@ hand_missing(struct spool_owner *o, const struct owner_look *l, usec_t now)
 		const struct look_before *b = &l->before[i];
 		struct hint h = { .kind = HINT_SAY, .arg = { b->by, b->writer } };
 
-		if (b->missing && inbox_put(o->env.area, o->env.slot, b->slot, &h))
-			o->bells |= UINT64_C(1) << b->slot;
+		if (b->missing)
+			(void)owner_hint_put(o, b->slot, &h);
 	}
 }

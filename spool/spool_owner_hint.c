@@ -10,6 +10,20 @@ enum { HINTS_A_TURN = 4096 };
 
 /* ---- to whom they belong */
 
+bool
+owner_hint_put(struct spool_owner *o, int slot, const struct hint *h)
+{
+	struct shm_slot *own = shm_slot(o->env.area, o->env.slot);
+
+	if (!inbox_put(o->env.area, o->env.slot, slot, h)) {
+		slot_add(own, CELL_HINTS_LOST, 1);
+		return false;
+	}
+	slot_add(own, CELL_HINTS_SENT, 1);
+	o->bells |= UINT64_C(1) << slot;
+	return true;
+}
+
 void
 owner_tell(struct spool_owner *o, const struct owner_news *n)
 {
@@ -28,8 +42,8 @@ owner_tell(struct spool_owner *o, const struct owner_news *n)
 	slot = partition_owner(o->env.area, h.partition);
 	if (slot == (unsigned)o->env.slot)
 		owner_take_hint(o, &h, n->binding, n->domain);
-	else if (slot < SLOTS_MAX && inbox_put(o->env.area, o->env.slot, (int)slot, &h))
-		o->bells |= UINT64_C(1) << slot;
+	else if (slot < SLOTS_MAX)
+		(void)owner_hint_put(o, (int)slot, &h);
 }
 
 /* Of a loan only what is meant for this life, not for a former tenant of the slot. */

@@ -406,6 +406,10 @@ void loan_row(struct spool_owner *o, msgid_t id, const struct index_row *row);
 void lend_want_gone(struct spool_owner *o, struct owner_look *l);
 void lend_take_gone(struct spool_owner *o, const struct owner_look *l);
 
+/* spool_owner_hint.c */
+/* To that slot, counted; its bell rings at the end of the turn. False: its inbox is full, and the hint is lost. */
+bool owner_hint_put(struct spool_owner *o, int slot, const struct hint *h);
+
 /* spool_owner_borrow.c */
 /* A lender says or asks something. */
 void borrow_hint(struct spool_owner *o, const struct hint *h, int from);

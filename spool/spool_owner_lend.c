@@ -135,10 +135,7 @@ loan_send(struct spool_owner *o, const struct partner *p, struct hint h)
 {
 	h.arg[0] = p->writer;
 	h.arg[1] = o->env.writer;
-	if (p->ended || !inbox_put(o->env.area, o->env.slot, p->slot, &h))
-		return false;
-	o->bells |= UINT64_C(1) << p->slot;
-	return true;
+	return !p->ended && owner_hint_put(o, p->slot, &h);
 }
 
 static void

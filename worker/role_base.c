@@ -126,11 +126,21 @@ give_memory_back(struct role_base *b)
 }
 
 static void
+count_lines(struct role_base *b)
+{
+	struct shm_slot *slot = shm_slot(b->env->area, b->env->slot);
+
+	slot_set(slot, CELL_LOG_LINES, (int64_t)eclog_lines(b->log));
+	slot_set(slot, CELL_LOG_DROPPED, (int64_t)eclog_lost(b->log));
+}
+
+static void
 on_turn(void *arg)
 {
 	struct role_base *b = arg;
 
 	give_memory_back(b);
+	count_lines(b);
 	slot_beat(shm_slot(b->env->area, b->env->slot), clock_mono());
 	if (b->io.armed)
 		loop_io_mod(b->loop, &b->io, EPOLLIN | (req_channel_wants_write(b->channel) ? EPOLLOUT : 0));
@@ -215,5 +225,7 @@ role_base_close(struct role_base *b)
 {
 	(void)req_channel_flush(b->channel);
 	log_set_sink(NULL, NULL);
+	eclog_flush(b->log);
+	count_lines(b);
 	eclog_free(&b->log);
 }

@@ -329,10 +329,12 @@ on_doorbell(struct ev_io *io, uint32_t events, void *arg)
 	owner_on_doorbell(w->owner);
 }
 
+/* What others count for themselves is told to the slot now and then. */
 static void
-keep_gauges(struct worker *w)
+tell_slot(struct worker *w)
 {
 	struct shm_slot *slot = shm_slot(w->env->area, w->env->slot);
+	struct resolver_stats dns;
 	struct owner_counts n;
 
 	owner_counts(w->owner, &n);
@@ -340,7 +342,10 @@ keep_gauges(struct worker *w)
 	slot_set(slot, CELL_MESSAGES_ACTIVE, n.loaded + n.taken);
 	slot_set(slot, CELL_MESSAGES_IN_WORK, n.taken);
 	slot_set(slot, CELL_MESSAGES_LENT, n.lent);
-	slot_set(slot, CELL_LOG_DROPPED, (int64_t)eclog_lost(w->base.log));
+	resolver_stats(w->resolver, &dns);
+	slot_set(slot, CELL_DNS_QUERIES, (int64_t)dns.sent);
+	slot_set(slot, CELL_DNS_FROM_CACHE, (int64_t)dns.hits);
+	worker_policy_tell_slot(w->policy, slot);
 }
 
 /* What share of a core the loop uses: by its own clock, since to be ready to run and not to get a core is no work. Owners
@@ -370,7 +375,7 @@ on_turn(void *arg)
 	if (loop_now(w->base.loop) - w->counted_at < USEC_PER_SEC)
 		return;
 	w->counted_at = loop_now(w->base.loop);
-	keep_gauges(w);
+	tell_slot(w);
 }
 
 static void
@@ -604,6 +609,7 @@ run(struct role_env *env)
 	open_reception(w);
 	role_base_serve(&w->base);
 	loop_run(w->base.loop);
+	tell_slot(w);
 	/* Stopped in the middle of work: what is under way is left as a death would leave it. */
 	if (w->delivered && w->received)
 		close_all(w);

@@ -8,6 +8,7 @@
 #include "policy/lua/lua_host.h"
 #include "shm/base/log.h"
 #include "shm/base/mem.h"
+#include "shm/shm_area.h"
 #include "worker/net/loop.h"
 #include "worker/net/resolver.h"
 
@@ -249,4 +250,17 @@ struct policy *
 worker_policy_get(const struct worker_policy *wp)
 {
 	return wp->policy;
+}
+
+void
+worker_policy_tell_slot(const struct worker_policy *wp, struct shm_slot *slot)
+{
+	struct lua_host_stats n;
+
+	lua_host_stats(wp->lua, &n);
+	slot_set(slot, CELL_LUA_BYTES, (int64_t)n.memory);
+	slot_set(slot, CELL_POLICY_WAITING, n.waiting);
+	slot_set(slot, CELL_POLICY_RUNS, (int64_t)n.callouts);
+	slot_set(slot, CELL_SCRIPT_ERRORS, (int64_t)n.failed);
+	slot_set(slot, CELL_SCRIPT_OVERRUNS, (int64_t)n.overruns);
 }

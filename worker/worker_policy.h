@@ -11,6 +11,7 @@ struct conf;
 struct loop;
 struct policy_bundle;
 struct resolver;
+struct shm_slot;
 struct worker_policy;
 
 /* Borrows all until worker_policy_free. resolver NULL: names are not looked up (a trial). */
@@ -19,6 +20,8 @@ struct worker_policy *worker_policy_new(const struct conf *conf, const struct po
 /* Clears the caller's pointer; NULL inside is fine. */
 void worker_policy_free(struct worker_policy **wp);
 struct policy *worker_policy_get(const struct worker_policy *wp);
+/* What the scripts have done and use, to the slot's cells. */
+void worker_policy_tell_slot(const struct worker_policy *wp, struct shm_slot *slot);
 
 /* The name that this server goes by: the option hostname, or what the system says. Holds as long as conf. */
 const char *worker_hostname(const struct conf *conf);

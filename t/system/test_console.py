@@ -121,3 +121,27 @@ def test_reload_and_reopen_and_shutdown(make, sink):
     m.ctl("shutdown")
     assert m.proc.wait(30) == 0
     m.proc = None
+
+
+def test_the_summary_counts(make, sink):
+    """Cells that nobody wrote once said 0 for ever."""
+    m = make(sink.port, script="""
+        require("msys.core")
+        require("msys.extended.vctx")
+        local mod = {}
+        function mod:validate_mailfrom(str, ac, vctx)
+          if vctx:get(msys.core.VCTX_MESS, "mailfrom_localpart") == "bad" then error("bad") end
+          return msys.core.VALIDATE_CONT
+        end
+        msys.registerModule("site", mod)""")
+    with Client(m.port) as c:
+        c.greet()
+        for n in range(20):     # some of them to a queue of the other worker
+            assert c.mail("s@source.test", ["a@d%d.example.com" % n], b"Subject: x\r\n\r\nx\r\n")[0] == 250
+        assert c.cmd("MAIL FROM:<bad@source.test>")[0] == 421
+    sink.wait(20)
+
+    def counted():
+        s = m.json("summary")
+        return all(s[name] > 0 for name in ("policy_runs", "script_errors", "log_lines", "lua_bytes", "hints_sent")) and s
+    wait_until(counted, what="what was counted: %s" % m.json("summary"))

@@ -79,6 +79,18 @@ def test_the_manual_names_every_verb():
     assert not missing, missing
 
 
+def test_each_counter_is_written():
+    """One that nobody writes says 0 for ever, and looks like news."""
+    cells = re.findall(r"^\tX\(([A-Z_]+), (?:GAUGE|COUNTER), ", (TOP / "shm/shm_counters.h").read_text(), re.M)
+    text = "".join((TOP / p).read_text() for p in sources() if p.endswith(".c"))
+    written = set(re.findall(r"\b(?:slot_add|slot_set|\w+_count)\([^;]*?\bCELL_([A-Z_]+)", text))
+    written |= set(re.findall(r"\[OUTCOME_\w+\] = CELL_([A-Z_]+)", text))     # delivery's table of them
+    written |= set(re.findall(r"_count\([^;]*\? CELL_[A-Z_]+ : CELL_([A-Z_]+)", text))
+    assert len(cells) > 50
+    missing = [c for c in cells if c not in written]
+    assert not missing, missing
+
+
 def test_the_binary_says_its_version():
     out = subprocess.run([str(BUILD / "impetusd"), "-V"], stdout=subprocess.PIPE, text=True)
     assert out.returncode == 0 and re.search(r"impetus.* \d+\.\d+\.\d+", out.stdout), out

@@ -24,7 +24,7 @@ struct eclog {
 	pthread_mutex_t lock; /* guards what follows; held for copies only, never for a write */
 	struct file file[ECLOG_FILES];
 	enum { NOT_SCHEDULED, SOON, AT_ONCE } scheduled; /* the writer */
-	uint64_t lost, told;
+	uint64_t lines, lost, told;
 	pthread_mutex_t writing; /* one writer at a time, so lines keep their order */
 	struct bytes line;       /* loop thread: the line being built */
 };
@@ -202,6 +202,7 @@ add_line(struct eclog *l, enum eclog_file file, struct slice line)
 	bool here = l->conf.run == NULL || !pthread_equal(pthread_self(), l->loop), schedule, urgent;
 
 	pthread_mutex_lock(&l->lock);
+	l->lines += f->fd >= 0;
 	if (f->fd >= 0 && f->waiting.n + line.n <= l->conf.backlog)
 		bytes_add_slice(&f->waiting, line);
 	else if (f->fd >= 0)
@@ -233,6 +234,12 @@ eclog_reopen(struct eclog *l, const int fd[ECLOG_FILES])
 	}
 	pthread_mutex_unlock(&l->lock);
 	pthread_mutex_unlock(&l->writing);
+}
+
+uint64_t
+eclog_lines(const struct eclog *l)
+{
+	return l->lines;
 }
 
 uint64_t

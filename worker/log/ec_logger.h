@@ -39,7 +39,9 @@ struct eclog *eclog_new(const struct eclog_conf *conf);
 void eclog_free(struct eclog **l);
 /* New descriptors after a reopen; -1 keeps the old one. Takes them. */
 void eclog_reopen(struct eclog *l, const int fd[ECLOG_FILES]);
-/* Lines that were lost since the start, over all files. */
+/* Lines made since the start, over all files that are written ... */
+uint64_t eclog_lines(const struct eclog *l);
+/* ... and those of them that were lost. */
 uint64_t eclog_lost(const struct eclog *l);
 /* The present descriptor, still the log's; -1: not written. */
 int eclog_fd(const struct eclog *l, enum eclog_file file);

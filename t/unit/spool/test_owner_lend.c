@@ -465,12 +465,33 @@ lost_loan(void **state)
 		spin_one(&f->w[0]);
 	}
 	stop_lending(f);
+	assert_int_equal(slot_get(shm_slot(f->base.area, OLD), CELL_HINTS_SENT), 1);
 	lose_hints(f, NEW);
 	spin_on(f);
 	assert_int_equal(f->w[0].n + f->w[1].n, 0); /* time alone proves nothing */
 	atomic_fetch_add(&ahead, 11 * USEC_PER_SEC);
 	spin_while(f, lender_has_nothing);
 	assert_int_equal(f->w[0].taken[0]->id, id);
+}
+
+/* A full inbox takes none: the mail stays, and it is counted. */
+static void
+loan_that_finds_no_room(void **state)
+{
+	struct ofix *f = *state;
+	const struct hint any = { .kind = UINT8_MAX };
+	msgid_t id;
+
+	put_mail(&f->w[0], &id, true);
+	while (inbox_put(f->base.area, OLD, NEW, &any))
+		;
+	for (int i = 0; i < TURNS && slot_get(shm_slot(f->base.area, OLD), CELL_HINTS_LOST) == 0; i++) {
+		keep(f);
+		spin_one(&f->w[0]);
+	}
+	assert_true(slot_get(shm_slot(f->base.area, OLD), CELL_HINTS_LOST) > 0);
+	assert_int_equal(slot_get(shm_slot(f->base.area, OLD), CELL_HINTS_SENT), 0);
+	assert_true(nothing_lent(f));
 }
 
 /* What the borrower said is lost; asked in time, it remembers; later, the map does. */
@@ -574,6 +595,7 @@ main(void)
 		TEST(lender_dies),
 		TEST(missing_record_is_asked_for),
 		TEST(lost_loan),
+		TEST(loan_that_finds_no_room),
 		TEST(lost_done_soon),
 		TEST(lost_done_late),
 		TEST(asking_takes_nothing_away),

@@ -169,6 +169,7 @@ a_slow_disk_costs_lines_and_counts_them(void **state)
 		eclog_log_delivery(l, &sample);
 	assert_non_null(job);
 	assert_int_equal(eclog_lost(l), 2);
+	assert_int_equal(eclog_lines(l), 4);
 	job(l);
 	eclog_free(&l);
 	expect_file(ECLOG_MAIN, "1700000000@I@B@C@D@example.com@12@default@out1@2@1.000042@127.0.0.1\n"
