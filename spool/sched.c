@@ -2,8 +2,6 @@
 
 #include "shm/base/log.h"
 
-enum { AUTO_RETRIES_MAX = 100000 };
-
 /* ---- the retry schedule */
 
 usec_t
@@ -32,19 +30,6 @@ sched_next_try(const struct sched_retry *r, uint32_t tries, usec_t received, use
 	return next > deadline && deadline > now ? deadline : next;
 }
 
-uint32_t
-sched_auto_retries(const struct sched_retry *r)
-{
-	uint64_t at = 0;
-	uint32_t n = 0;
-
-	if (r->message_expiration == 0)
-		return AUTO_RETRIES_MAX;
-	while (at < r->message_expiration && n < AUTO_RETRIES_MAX)
-		at += interval(r, ++n);
-	return n;
-}
-
 enum sched_fate
 sched_fate(const struct sched_retry *r, uint32_t tries, usec_t received, usec_t now)
 {
@@ -52,8 +37,6 @@ sched_fate(const struct sched_retry *r, uint32_t tries, usec_t received, usec_t 
 
 	if (now >= sched_deadline(r, received))
 		return SCHED_TOO_OLD;
-	if (r->max_retries == SCHED_RETRIES_AUTO && tries > 0 && retries >= sched_auto_retries(r))
-		return SCHED_TOO_MANY_TRIES;
 	if (r->max_retries >= 0 && tries > 0 && retries >= (uint32_t)r->max_retries)
 		return SCHED_TOO_MANY_TRIES;
 	return SCHED_GOES_ON;

@@ -24,15 +24,15 @@
 /* ---- the retry schedule (spec/phases.md section 7) */
 
 enum {
-	SCHED_RETRIES_AUTO = -1, /* as many as message_expiration has room for */
-	SCHED_RETRIES_NONE = -2, /* no number: only the expiration counts */
+	SCHED_RETRIES_ANY =
+		-1, /* no number: only the expiration counts, so a try that an operator wants costs nothing */
 };
 
 struct sched_retry {
 	uint32_t retry_interval;     /* s; 0 counts as 1: a refused message never spins */
 	uint32_t max_retry_interval; /* s; 0: no cap */
 	uint32_t message_expiration; /* s; 0: never expires */
-	int32_t max_retries;         /* or SCHED_RETRIES_* */
+	int32_t max_retries;         /* or SCHED_RETRIES_ANY */
 };
 
 /* When to try next after the try-th attempt (1 is the first) failed at `now`: now + retry_interval * 2^(tries-1), at
@@ -47,8 +47,6 @@ enum sched_fate {
 };
 /* Whether a message with so many failed attempts may be tried again. */
 enum sched_fate sched_fate(const struct sched_retry *r, uint32_t tries, usec_t received, usec_t now);
-/* How many retries "auto" means. */
-uint32_t sched_auto_retries(const struct sched_retry *r);
 
 /* ---- messages and queues */
 

@@ -24,7 +24,7 @@ enum {
 #include "t/sim/sim_life.h"
 
 static const struct sched_retry retry = {
-	.retry_interval = 2, .max_retry_interval = 8, .message_expiration = 25, .max_retries = SCHED_RETRIES_NONE
+	.retry_interval = 2, .max_retry_interval = 8, .message_expiration = 25, .max_retries = SCHED_RETRIES_ANY
 };
 static const struct queue_names names[QUEUES] = {
 	{ "out", "a.test" }, { "out", "b.test" }, { "out", "c.test" }, { "out", "d.test" }

@@ -262,9 +262,7 @@ on_outcome(int life, int no, const struct spool_outcome *o)
 {
 	struct sched_retry retry = retries[year.workers[life].variant][sim.mail[no].queue];
 	usec_t deadline = deadline_by(&retry, sim.mail[no].received);
-	uint32_t most = retry.max_retries == SCHED_RETRIES_AUTO ? sched_auto_retries(&retry)
-			: retry.max_retries < 0                 ? UINT32_MAX
-								: (uint32_t)retry.max_retries;
+	uint32_t most = retry.max_retries < 0 ? UINT32_MAX : (uint32_t)retry.max_retries;
 	bool tried_enough = o->n > most;
 
 	check_alone(life, no);

@@ -123,6 +123,24 @@ def test_reload_and_reopen_and_shutdown(make, sink):
     m.proc = None
 
 
+def test_retries_by_hand_use_nothing_up(make):
+    """Its schedule had room for two retries: a third by hand once ended a message with most of its time left."""
+    from lib.smtp import Sink
+    later = Sink(lambda stage, text, session: b"451 4.7.1 later\r\n" if stage == "rcpt" else None)
+    try:
+        m = make(later.port, extra="message_expiration = 3600\nretry_interval = 1200")
+        with Client(m.port) as c:
+            c.greet()
+            ident = c.mail("s@source.test", ["a@example.com"], b"Subject: x\r\n\r\nx\r\n")[1].split()[-1]
+        for tries in range(1, 6):
+            wait_until(lambda: [d for d in [m.json("message", "details", ident)] if d["tries"] >= tries and d["state"] == "queued"],
+                       what="try %d" % tries)
+            m.ctl("message", "retry", ident)
+        assert m.json("ledger")["expired"] == 0
+    finally:
+        later.close()
+
+
 def test_the_summary_counts(make, sink):
     """Cells that nobody wrote once said 0 for ever."""
     m = make(sink.port, script="""

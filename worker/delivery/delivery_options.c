@@ -112,9 +112,8 @@ static const struct opt_row rows[] = {
 	  .scopes = IN_SENDING,
 	  .side = SIDE_SENDING,
 	  .live = true,
-	  .help = "Tries after the first. auto: as many as message_expiration has room for; none: only "
-		  "message_expiration "
-		  "counts." },
+	  .help = "Tries after the first, those that an operator asks for included. auto and none: as many as "
+		  "message_expiration has room for, which alone ends a message then." },
 	{ .id = OPT_MESSAGE_EXPIRATION,
 	  .name = "message_expiration",
 	  .type = OPT_SECONDS,

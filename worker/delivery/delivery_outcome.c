@@ -22,9 +22,7 @@ delivery_retry(const struct conf_view *v)
 		.retry_interval = (uint32_t)conf_int(v, OPT_RETRY_INTERVAL),
 		.max_retry_interval = (uint32_t)conf_int(v, OPT_MAX_RETRY_INTERVAL),
 		.message_expiration = (uint32_t)conf_int(v, OPT_MESSAGE_EXPIRATION),
-		.max_retries = max == MAX_RETRIES_AUTO ? SCHED_RETRIES_AUTO
-			       : max < 0               ? SCHED_RETRIES_NONE
-						       : (int32_t)max,
+		.max_retries = max < 0 ? SCHED_RETRIES_ANY : (int32_t)max, /* auto and none */
 	};
 }
 

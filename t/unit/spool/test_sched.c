@@ -18,15 +18,15 @@ next_try(void **state)
 		uint32_t tries;
 		int received, now, want; /* seconds */
 	} t[] = {
-		{ { 1200, 43200, 86400, SCHED_RETRIES_AUTO }, 1, 0, 10, 1210 },
-		{ { 1200, 43200, 86400, SCHED_RETRIES_AUTO }, 2, 0, 2000, 4400 },
-		{ { 1200, 43200, 86400, SCHED_RETRIES_AUTO }, 4, 0, 10000, 19600 },
-		{ { 1200, 43200, 0, SCHED_RETRIES_AUTO }, 7, 0, 0, 43200 },       /* capped */
-		{ { 1200, 43200, 0, SCHED_RETRIES_AUTO }, 4000000, 0, 0, 43200 }, /* no overflow */
-		{ { 0, 0, 0, SCHED_RETRIES_NONE }, 1, 0, 5, 6 },                  /* never spins */
-		{ { 60, 0, 0, SCHED_RETRIES_NONE }, 3, 0, 0, 240 },               /* 0 is no cap */
-		{ { 1200, 43200, 3600, SCHED_RETRIES_NONE }, 3, 0, 3000, 3600 },  /* a last attempt at the deadline */
-		{ { 1200, 43200, 3600, SCHED_RETRIES_NONE }, 1, 0, 3600, 4800 },  /* past it: as the schedule says */
+		{ { 1200, 43200, 86400, SCHED_RETRIES_ANY }, 1, 0, 10, 1210 },
+		{ { 1200, 43200, 86400, SCHED_RETRIES_ANY }, 2, 0, 2000, 4400 },
+		{ { 1200, 43200, 86400, SCHED_RETRIES_ANY }, 4, 0, 10000, 19600 },
+		{ { 1200, 43200, 0, SCHED_RETRIES_ANY }, 7, 0, 0, 43200 },       /* capped */
+		{ { 1200, 43200, 0, SCHED_RETRIES_ANY }, 4000000, 0, 0, 43200 }, /* no overflow */
+		{ { 0, 0, 0, SCHED_RETRIES_ANY }, 1, 0, 5, 6 },                  /* never spins */
+		{ { 60, 0, 0, SCHED_RETRIES_ANY }, 3, 0, 0, 240 },               /* 0 is no cap */
+		{ { 1200, 43200, 3600, SCHED_RETRIES_ANY }, 3, 0, 3000, 3600 },  /* a last attempt at the deadline */
+		{ { 1200, 43200, 3600, SCHED_RETRIES_ANY }, 1, 0, 3600, 4800 },  /* past it: as the schedule says */
 	};
 
 	(void)state;
@@ -43,33 +43,19 @@ fate(void **state)
 		int now;
 		enum sched_fate want;
 	} t[] = {
-		{ { 1200, 43200, 86400, SCHED_RETRIES_NONE }, 50, 86399, SCHED_GOES_ON },
-		{ { 1200, 43200, 86400, SCHED_RETRIES_NONE }, 1, 86400, SCHED_TOO_OLD },
-		{ { 1200, 43200, 0, SCHED_RETRIES_NONE }, 1000, 999999999, SCHED_GOES_ON },
+		{ { 1200, 43200, 86400, SCHED_RETRIES_ANY }, 50, 86399, SCHED_GOES_ON },
+		{ { 1200, 43200, 86400, SCHED_RETRIES_ANY }, 1, 86400, SCHED_TOO_OLD },
+		{ { 1200, 43200, 0, SCHED_RETRIES_ANY }, 1000, 999999999, SCHED_GOES_ON },
 		{ { 1200, 43200, 86400, 0 }, 0, 0, SCHED_GOES_ON },
 		{ { 1200, 43200, 86400, 0 }, 1, 0, SCHED_TOO_MANY_TRIES },
 		{ { 1200, 43200, 86400, 2 }, 2, 0, SCHED_GOES_ON },
 		{ { 1200, 43200, 86400, 2 }, 3, 0, SCHED_TOO_MANY_TRIES },
-		{ { 1200, 43200, 86400, SCHED_RETRIES_AUTO }, 7, 80000, SCHED_GOES_ON },
-		{ { 1200, 43200, 86400, SCHED_RETRIES_AUTO }, 8, 80000, SCHED_TOO_MANY_TRIES },
-		{ { 1200, 43200, 0, SCHED_RETRIES_AUTO }, 90000, 80000, SCHED_GOES_ON },
+		{ { 1200, 43200, 0, SCHED_RETRIES_ANY }, 90000, 80000, SCHED_GOES_ON },
 	};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof t / sizeof *t; i++)
 		assert_int_equal(sched_fate(&t[i].r, t[i].tries, 0, S(t[i].now)), t[i].want);
-}
-
-static void
-auto_fills_the_expiration(void **state)
-{
-	struct sched_retry r = { 1200, 43200, 86400, SCHED_RETRIES_AUTO };
-
-	(void)state;
-	/* 1200 + 2400 + ... + 43200 (the sixth, capped from 38400 on): the seventh passes a day. */
-	assert_int_equal(sched_auto_retries(&r), 7);
-	r.message_expiration = 1;
-	assert_int_equal(sched_auto_retries(&r), 1);
 }
 
 /* ---- order */
@@ -241,7 +227,6 @@ main(void)
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(next_try),
 		cmocka_unit_test(fate),
-		cmocka_unit_test(auto_fills_the_expiration),
 		cmocka_unit_test(order_in_a_queue),
 		cmocka_unit_test(put_back_keeps_its_place),
 		cmocka_unit_test(round_shows_each_once),
