@@ -139,7 +139,7 @@ def test_message_throttle(make, sink):
     m = make(sink.port, extra='Domain "example.com" {\noutbound_throttle_messages = "1/3600"\n}')
     ids = send(m, "a@example.com", "b@example.com")
     sink.wait(1)
-    left = [i for i in ids if gone(m, i) is None]
+    left = [i for i in ids if over(m, i) is None]
     h = held(m, left[-1], "message throttle")
     assert limit(h) == ("domain", "outbound_throttle_messages", "1/3600", line_of(m, "outbound_throttle"))
     assert 3500 < h["until"] - time.time() <= 3601
@@ -368,3 +368,15 @@ def test_a_message_that_is_over(make):
     assert over(m, "ff/ff-65535-ffffffff")["state"] == "never here"
     assert over(m, "00/00-00000-00000001")["state"] == "not queued"
     s.close()
+
+
+def test_a_bind_address_that_is_not_ours(make, gate):
+    m = make(gate.sink.port, extra='bind_address = "192.0.2.77"')
+    ident, = send(m, "a@example.com")
+    text = "cannot bind 192.0.2.77: Cannot assign requested address"
+    wait_until(lambda: text in m.ctl("why", ident), what="the cause")
+    for tries in (2, 3):
+        m.ctl("message", "retry", ident)
+        wait_until(lambda: len([x for x in m.log("mainlog") if text in x]) >= tries, what="try %d in the mainlog" % tries)
+    said = wait_until(lambda: [x for x in m.log("paniclog") if text in x], what="the paniclog's line")
+    assert 1 <= len(said) <= 2 and "binding default" in said[0], said     # each worker for itself

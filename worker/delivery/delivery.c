@@ -1,6 +1,7 @@
 #include "worker/delivery/delivery_int.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -37,24 +38,25 @@ same_address(const struct sockaddr_storage *a, const struct sockaddr_storage *b)
 		      sizeof(struct in6_addr)) == 0;
 }
 
-/* An address of this machine is one that a socket can be bound to: right also when addresses come and go. */
-static bool
-is_local(const struct sockaddr_storage *a)
+bool
+delivery_can_bind(const struct sockaddr_storage *a)
 {
 	struct sockaddr_storage any = *a;
 	socklen_t len = a->ss_family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in);
 	int fd = socket(a->ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	bool local;
+	int why;
 
+	errno = 0;
 	if (fd < 0)
 		return false;
 	if (any.ss_family == AF_INET6)
 		((struct sockaddr_in6 *)&any)->sin6_port = 0;
 	else
 		((struct sockaddr_in *)&any)->sin_port = 0;
-	local = bind(fd, (const struct sockaddr *)&any, len) == 0;
+	why = bind(fd, (const struct sockaddr *)&any, len) == 0 ? 0 : errno;
 	close(fd);
-	return local;
+	errno = why;
+	return why == 0;
 }
 
 /* A listener of ours serves this address; or it is the host of our own name, on a port that we serve: the address may
@@ -70,7 +72,8 @@ delivery_own(void *arg, const struct sockaddr_storage *a, const char *name)
 
 		if ((own->ss_family != AF_INET && own->ss_family != AF_INET6) || port_of(own) != port_of(a))
 			continue;
-		if (same_address(own, a) || (is_wildcard(own) && is_local(a)) || (is_wildcard(a) && is_local(own)))
+		if (same_address(own, a) || (is_wildcard(own) && delivery_can_bind(a)) ||
+		    (is_wildcard(a) && delivery_can_bind(own)))
 			return true;
 		if (slice_ieq(slice_str(name), slice_str(hostname)))
 			return true;

@@ -10,13 +10,15 @@
 #include "shm/base/log.h"
 #include "shm/base/mem.h"
 
-#define TEXT_NO_CONNECTION "451 4.4.1 [internal] No valid hosts (unable to make any connections)"
+#define TEXT_NO_HOSTS      "451 4.4.1 [internal] No valid hosts"
+#define TEXT_NO_CONNECTION TEXT_NO_HOSTS " (unable to make any connections)"
 #define TEXT_ALL_AVOIDED   "421 4.4.0 [internal] no MXs for this domain could be reached at this time"
 
 enum {
 	WAIT_RATHER = 5,  /* seconds: a host avoided no longer than this is waited for, without a failed try */
 	AVOID_MOST = 120, /* seconds a host is avoided at most */
 	SOFT_LIMIT = 30,  /* seconds a refused further connection counts */
+	BIND_TOLD = 60,   /* seconds between two lines about addresses that are not ours */
 };
 
 static void try_next(struct dconn *c);
@@ -71,6 +73,37 @@ keep_failure(struct dconn *c, enum smtp_stage stage, struct slice text)
 	c->failure.n = 0;
 	bytes_add_slice(&c->failure, text);
 	c->failure_stage = stage;
+	c->unbound = false;
+}
+
+/* Every attempt meets it, so the paniclog hears of it seldom. */
+static void
+tell_unbound(struct dconn *c, const char *address, const char *why)
+{
+	struct delivery *d = c->q->d;
+
+	if (d->told_bind != 0 && now_of(c) - d->told_bind < BIND_TOLD * USEC_PER_SEC)
+		return;
+	d->told_bind = now_of(c);
+	log_error("delivery", "binding %.*s: cannot bind %s: %s", (int)c->q->binding.n, c->q->binding.p, address, why);
+}
+
+/* No connection could be begun to the present host. Is our own address the cause? */
+static void
+keep_no_connection(struct dconn *c, const struct sockaddr_storage *local)
+{
+	char address[HOST_TEXT], text[sizeof(TEXT_NO_HOSTS) + HOST_TEXT + 64];
+	const char *why;
+
+	keep_failure(c, SMTP_NOT_CONNECTED, SLICE(TEXT_NO_CONNECTION));
+	if (local->ss_family == 0 || delivery_can_bind(local) || errno == 0)
+		return;
+	why = strerror(errno);
+	host_text(local, false, address);
+	snprintf(text, sizeof(text), TEXT_NO_HOSTS " (cannot bind %s: %s)", address, why);
+	keep_failure(c, SMTP_NOT_CONNECTED, slice_str(text));
+	c->unbound = true;
+	tell_unbound(c, address, why);
 }
 
 /* Everything was tried, or nothing may be: what does the mail that waits get? Frees c. */
@@ -95,7 +128,7 @@ give_up(struct dconn *c)
 		r.code = (text.p[0] - '0') * 100;
 		if ((j = dqueue_next(q)) != NULL)
 			job_settle(j, c, &r);
-	} else if (c->failure_stage == SMTP_NOT_CONNECTED || text.n == 0) {
+	} else if ((c->failure_stage == SMTP_NOT_CONNECTED && !c->unbound) || text.n == 0) {
 		dqueue_fail_waiting(q, c, SMTP_NOT_CONNECTED, SLICE(TEXT_NO_CONNECTION));
 	} else {
 		dqueue_fail_waiting(q, c, c->failure_stage, text);
@@ -304,16 +337,22 @@ begin(struct dconn *c)
 
 	host_text(&c->hops[c->hop].address, true, c->remote);
 	host_text(&c->hops[c->hop].address, false, c->ip);
-	if (!local_address(c, v, &local))
+	if (!local_address(c, v, &local)) {
+		keep_failure(c, SMTP_NOT_CONNECTED, SLICE(TEXT_NO_CONNECTION));
 		return false;
+	}
 	ehlo_name(c, v, ehlo);
 	c->since = clock_real();
 	way_leave(c->q->d, &c->way);
 	c->way = way_enter(c->q->d, &what);
 	rested = way_rested(c->way);
-	if (rested == NULL)
-		return connect_to(c, &what);
-	take_over(c, rested);
+	if (rested != NULL)
+		take_over(c, rested);
+	else if (!connect_to(c, &what)) {
+		log_errno(LOG_LVL_DEBUG, "delivery", "connect %s", c->remote);
+		keep_no_connection(c, &local);
+		return false;
+	}
 	return true;
 }
 
@@ -335,8 +374,6 @@ try_next(struct dconn *c)
 		c->tried++;
 		if (begin(c))
 			return;
-		keep_failure(c, SMTP_NOT_CONNECTED, SLICE(TEXT_NO_CONNECTION));
-		log_errno(LOG_LVL_DEBUG, "delivery", "connect %s", c->remote);
 		c->refused_only = false;
 	}
 	if (c->tried == 0 && soonest != 0)

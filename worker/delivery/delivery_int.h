@@ -73,6 +73,7 @@ struct dconn {
 	unsigned nhops, hop;
 	struct route_hop *hops;                  /* names behind them, one block */
 	bool is_idle, was_greeted, refused_only; /* refused_only: every host said 5xx */
+	bool unbound;                            /* failure says why our own address cannot be used */
 	unsigned tried;
 	unsigned permits;       /* taken: bits of enum permit */
 	usec_t since;           /* real: it was begun, or its present host was */
@@ -172,6 +173,7 @@ struct delivery {
 	bool draining, full, drained_told;
 	char system_name[256]; /* when hostname is not configured */
 	struct ev_later room;
+	usec_t told_bind; /* when the paniclog last heard of an address that is not ours; 0: never */
 };
 
 /* delivery.c */
@@ -188,6 +190,9 @@ bool delivery_has_room(const struct delivery *d);
 void delivery_read_bounds(struct delivery *d);
 /* ss is empty (family 0) when `text` is "*"; false: it is no address. */
 bool delivery_bind_address(const char *text, struct sockaddr_storage *ss);
+/* Whether a socket can be bound to this address, whatever its port. False: errno says why not, 0 if no socket was to be
+ * had to try it with. Right also when addresses come and go. */
+bool delivery_can_bind(const struct sockaddr_storage *a);
 
 /* delivery_queue.c */
 struct dqueue *dqueue_of(struct delivery *d, struct owner_queue *oq);

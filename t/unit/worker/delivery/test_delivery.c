@@ -543,6 +543,9 @@ hosts_that_refuse_defer(void **state)
 		  "554 never you", 12, OUTCOME_BOUNCED },
 		{ "remote_smtp_port = %u\nroutes = ( \"smtp://127.0.0.1?port=%u\" )\n", "220 far",
 		  "451 4.4.1 [internal] No valid hosts (unable to make any connections)", 0, OUTCOME_DEFERRED },
+		{ "remote_smtp_port = %u\ngateway = \"127.0.0.1\"\nbind_address = \"192.0.2.77\"\n", "220 far",
+		  "451 4.4.1 [internal] No valid hosts (cannot bind 192.0.2.77: Cannot assign requested address)", 0,
+		  OUTCOME_DEFERRED },
 		{ "# %u %u\n", "220 far", "451 4.4.3 [internal] Domain Lookup Failed", 0, OUTCOME_DEFERRED },
 	};
 
