@@ -5,7 +5,7 @@
 static const char *const err_texts[ERR_MAX] = {
 	[OK] = "ok",
 	[ERR_AGAIN] = "not yet",
-	[ERR_EOF] = "end reached",
+	[ERR_EOF] = "the other side has ended",
 	[ERR_IO] = "input/output error",
 	[ERR_NOMEM] = "out of memory",
 	[ERR_FULL] = "full",

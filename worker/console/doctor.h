@@ -13,7 +13,8 @@ enum doctor_grade { DOCTOR_OK, DOCTOR_WARNING, DOCTOR_CRITICAL };
 struct doctor {
 	struct command *c;
 	enum doctor_grade worst;
-	usec_t began; /* monotonic */
+	bool taking_over; /* at the time of the report: see doctor_takes_over */
+	usec_t began;     /* monotonic */
 	/* what was asked */
 	bool commit_asked, commit_there, dns_asked, dns_there;
 	enum err commit, dns;
@@ -36,6 +37,9 @@ void doctor_journals(struct doctor *d);
 void doctor_mail(struct doctor *d);
 
 /* doctor_service.c */
+/* After a reload a generation takes over: what it still lacks is no finding. The keeper is one, so there is none for a
+ * moment. */
+bool doctor_takes_over(const struct role_env *env);
 void doctor_processes(struct doctor *d);
 void doctor_limits(struct doctor *d);
 void doctor_logs(struct doctor *d);

@@ -10,11 +10,31 @@
 #include "worker/log/ec_logger.h"
 
 enum {
-	RECENT_S = 3600, /* a death counts for so long */
-	STEP_MS = 1000,  /* the real clock may drift that much */
+	RECENT_S = 3600,  /* a death counts for so long */
+	TAKE_OVER_S = 15, /* the old keeper has 10 to end, its successor is there soon after */
+	STEP_MS = 1000,   /* the real clock may drift that much */
 	NEAR_PERCENT = 80,
 	FULL_PERCENT = 95, /* of a bound */
 };
+
+/* ---- a generation takes over ---- */
+
+bool
+doctor_takes_over(const struct role_env *env)
+{
+	struct area_now now;
+	struct slot_who who;
+	usec_t past;
+
+	area_get_now(env->area, &now);
+	past = clock_real() - now.configured_real;
+	if (now.generation > 1 && past >= 0 && past < TAKE_OVER_S * USEC_PER_SEC)
+		return true;
+	for (int i = 0; i < SLOTS_MAX; i++)
+		if (slot_who(shm_slot(env->area, i), &who) && who.generation > now.generation)
+			return true;
+	return false;
+}
 
 /* ---- processes ---- */
 
@@ -91,15 +111,16 @@ doctor_processes(struct doctor *d)
 	enum doctor_grade g = DOCTOR_OK;
 
 	count_slots(d, &n);
-	if (n.workers == 0 || n.keepers == 0)
+	if (!d->taking_over && (n.workers == 0 || n.keepers == 0))
 		g = DOCTOR_CRITICAL;
 	else if (n.workers < env->workers || n.slow > 0)
 		g = DOCTOR_WARNING;
 	doctor_say(d, "processes", g,
 		   n.slow > 0 ? "the watchdog ends a process that stays silent, and names its work in the paniclog"
 			      : "they come back by themselves; if not, the paniclog says why",
-		   "%u of %u workers and %u keeper serve; the longest silence is %lld ms (slot %d)", n.workers,
-		   env->workers, n.keepers, (long long)(n.oldest_beat / USEC_PER_MS), n.slowest);
+		   "%u of %u workers and %u keeper serve%s; the longest silence is %lld ms (slot %d)", n.workers,
+		   env->workers, n.keepers, d->taking_over ? ", a new generation takes over" : "",
+		   (long long)(n.oldest_beat / USEC_PER_MS), n.slowest);
 	restarts(d);
 }
 

@@ -244,7 +244,7 @@ doctor_last_commit(struct doctor *d)
 	for (int slot = 0; slot < SLOTS_MAX; slot++)
 		waits += waiting_in(t, shm_slot(k->env->area, slot));
 	index_end(&t);
-	if (!fine && waits > 0)
+	if (!fine && waits > 0 && !d->taking_over)
 		g = d->committed_at == 0 || late > LATE_COMMIT_SECONDS ? DOCTOR_CRITICAL : DOCTOR_WARNING;
 	if (d->committed_at == 0)
 		snprintf(when, sizeof when, "none since the keeper's start");

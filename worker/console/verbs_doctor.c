@@ -67,9 +67,15 @@ say_keeper(struct doctor *d)
 	char size[24];
 
 	doctor_size(tail > 0 ? (uint64_t)tail : 0, size);
-	if (!d->commit_there)
+	if (d->taking_over && (!d->commit_there || d->commit == ERR_EOF))
+		doctor_say(d, "keeper", d->commit_there ? DOCTOR_OK : DOCTOR_WARNING, "ask again",
+			   "a new generation takes over, and with it the next keeper");
+	else if (!d->commit_there)
 		doctor_say(d, "keeper", DOCTOR_CRITICAL, "see the paniclog; the master starts a keeper that hangs anew",
 			   "no commit within %d s, %s not folded", DOCTOR_SECONDS, size);
+	else if (d->commit == ERR_EOF)
+		doctor_say(d, "keeper", DOCTOR_CRITICAL, "see the paniclog; the master starts the next one",
+			   "none is there, or it ended when it was asked, %s not folded", size);
 	else if (d->commit != OK)
 		doctor_say(d, "keeper", DOCTOR_CRITICAL, "see the paniclog; mail flows on, the index lags",
 			   "cannot commit: %s, %s not folded", err_text(d->commit), size);
@@ -84,7 +90,9 @@ say_dns(struct doctor *d)
 	struct slice said = slice_bytes(&d->dns_said);
 	const char *advice = "look at resolv_conf, and at the servers named there; mail that needs DNS waits";
 
-	if (!d->dns_asked)
+	if (d->taking_over && (!d->dns_asked || (d->dns_there && d->dns == ERR_EOF)))
+		doctor_say(d, "dns", DOCTOR_OK, "", "a new generation takes over, and its workers are not asked yet");
+	else if (!d->dns_asked)
 		doctor_say(d, "dns", DOCTOR_CRITICAL, "see processes", "no worker serves that could ask");
 	else if (!d->dns_there)
 		doctor_say(d, "dns", DOCTOR_CRITICAL, advice, "no word from the worker within %d s", DOCTOR_SECONDS);
@@ -102,6 +110,7 @@ report(struct doctor *d)
 	static const char *const columns[] = { "check", "status", "figure", "advice" };
 	struct command *c = d->c;
 
+	d->taking_over = doctor_takes_over(c->console->env);
 	answer_table(&c->answer, "checks", columns, 4);
 	doctor_disk(d);
 	doctor_index(d);
