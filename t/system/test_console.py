@@ -39,6 +39,11 @@ def test_domain_active_delayed_binding(queue):
     m, _ = queue
     d = m.json("domain", "example.com")
     assert d["queues"][0]["delayed"] == 3
+    assert isinstance(d["workers"], list) and d["workers"] and not [x for x in d["workers"] if "\n" in x]
+    assert [x for x in d["workers"] if x.startswith("binding default: ")], d["workers"]
+    assert [x for x in d["workers"] if "127.0.0.1:1" in x], d["workers"]
+    text = m.ctl("domain", "example.com").splitlines()
+    assert [x for x in text if x.startswith("workers  ")] and not [x for x in text if "?" in x], text
     assert [(r["domain"], r["delayed"]) for r in m.json("delayed", "0")["domains"]] == [("example.com", 3), ("sub.example.com", 1)]
     assert m.json("delayed", "1")["total_delayed"] == 4 and m.json("active", "0")["total_active"] == 0
     rows = {b["binding"]: b for b in m.json("binding", "summary")["bindings"]}

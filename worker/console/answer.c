@@ -70,17 +70,28 @@ plain_string(struct bytes *out, struct slice s)
 		make_visible(out->p + out->n - s.n, s.n);
 }
 
+static bool
+take_line(struct slice *text, struct slice *line)
+{
+	size_t n = slice_find(*text, '\n');
+
+	if (text->n == 0)
+		return false;
+	*line = slice_of(text->p, n);
+	n += n < text->n;
+	*text = slice_of(text->p + n, text->n - n);
+	return true;
+}
+
 /* Lines are the speaker's own; what stands in them may be anybody's. */
 static void
 plain_lines(struct bytes *out, struct slice s)
 {
-	while (s.n > 0) {
-		size_t n = slice_find(s, '\n');
+	struct slice line;
 
-		plain_string(out, slice_of(s.p, n));
+	while (take_line(&s, &line)) {
+		plain_string(out, line);
 		bytes_add_char(out, '\n');
-		n += n < s.n;
-		s = slice_of(s.p + n, s.n - n);
 	}
 }
 
@@ -140,6 +151,27 @@ answer_time(struct answer *a, const char *name, usec_t value)
 	}
 	time_text(text, value);
 	answer_str(a, name, slice_str(text));
+}
+
+void
+answer_lines(struct answer *a, const char *name, struct slice text)
+{
+	struct slice line;
+	bool first = true;
+
+	if (!a->json) {
+		for (; take_line(&text, &line); name = "")
+			answer_str(a, name, line);
+		return;
+	}
+	json_name(a, name);
+	bytes_add_char(&a->out, '[');
+	for (; take_line(&text, &line); first = false) {
+		if (!first)
+			bytes_add_char(&a->out, ',');
+		json_string(&a->out, line);
+	}
+	bytes_add_char(&a->out, ']');
 }
 
 void

@@ -35,6 +35,8 @@ void answer_str(struct answer *a, const char *name, struct slice value);
 void answer_num(struct answer *a, const char *name, int64_t value);
 /* A moment, real time: "2026-01-31 12:00:00" in UTC, in JSON Unix seconds; 0 is "now". */
 void answer_time(struct answer *a, const char *name, usec_t value);
+/* Text of several lines: one below the other; in JSON an array of them. */
+void answer_lines(struct answer *a, const char *name, struct slice text);
 /* Prose; in JSON the field "message". */
 void answer_say(struct answer *a, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 

@@ -352,8 +352,7 @@ domain_finish(struct command *c)
 	if ((e = collect(c, &f, &lines, &n)) == OK) {
 		e = print_lines(c, lines, n, "no mail is queued for this domain");
 		lines_free(lines, n);
-		if (c->reply.n != 0)
-			answer_str(&c->answer, "workers", slice_bytes(&c->reply));
+		answer_lines(&c->answer, "workers", slice_bytes(&c->reply));
 	}
 	command_end(c, e);
 }

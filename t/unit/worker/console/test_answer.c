@@ -77,6 +77,21 @@ an_empty_table_and_prose(void **state)
 }
 
 static void
+say_lines(struct answer *a)
+{
+	answer_lines(a, "hosts", SLICE("one\ntwo\x01\n"));
+	answer_lines(a, "none", SLICE(""));
+}
+
+static void
+lines_one_below_the_other(void **state)
+{
+	(void)state;
+	check(false, say_lines, "hosts                    one\n                         two?\n");
+	check(true, say_lines, "{\"hosts\":[\"one\",\"two\\u0001\"],\"none\":[]}\n");
+}
+
+static void
 say_nothing(struct answer *a)
 {
 	answer_str(a, "forgotten", SLICE("x"));
@@ -139,9 +154,10 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(an_object_for_programs),        cmocka_unit_test(lines_for_people),
-		cmocka_unit_test(an_empty_table_and_prose),      cmocka_unit_test(what_is_reset_is_forgotten),
-		cmocka_unit_test(a_line_cannot_move_the_cursor), cmocka_unit_test(only_utf8_is_json),
+		cmocka_unit_test(an_object_for_programs),     cmocka_unit_test(lines_for_people),
+		cmocka_unit_test(an_empty_table_and_prose),   cmocka_unit_test(lines_one_below_the_other),
+		cmocka_unit_test(what_is_reset_is_forgotten), cmocka_unit_test(a_line_cannot_move_the_cursor),
+		cmocka_unit_test(only_utf8_is_json),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
