@@ -9,6 +9,17 @@
 /* --- pcall: once the budget is spent there is nothing to go on with -------------------------------------------------
  */
 
+/* An error that a pcall catches takes Lua's count of C calls back to the coroutine's start, so the bound on these does
+ * not bound pcalls inside one another; and each that an error comes through costs a walk over all calls below it. */
+static void
+check_depth(lua_State *L)
+{
+	lua_Debug ar;
+
+	if (lua_getstack(L, PCALL_DEPTH, &ar))
+		luaL_error(L, "stack overflow: more than %d calls around a protected one", PCALL_DEPTH);
+}
+
 static int
 pcall_end(lua_State *L, int status, int first)
 {
@@ -32,6 +43,7 @@ static int
 base_pcall(lua_State *L)
 {
 	luaL_checkany(L, 1);
+	check_depth(L);
 	lua_pushboolean(L, true);
 	lua_insert(L, 1);
 	return pcall_end(L, lua_pcallk(L, lua_gettop(L) - 2, LUA_MULTRET, 0, 0, pcall_k), 0);
@@ -56,6 +68,7 @@ base_xpcall(lua_State *L)
 	const int nargs = lua_gettop(L) - 2;
 
 	luaL_checktype(L, 2, LUA_TFUNCTION);
+	check_depth(L);
 	lua_pushvalue(L, 2);
 	lua_pushcclosure(L, handler, 1);
 	lua_replace(L, 2);

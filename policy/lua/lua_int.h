@@ -11,6 +11,9 @@
  *   function of a script ever becomes a finalizer of Lua's (lua_gc.c).
  * - An allocation that is refused is tried once more after a full collection, then raised as LUA_ERRMEM without any
  *   message handler.
+ * - An error caught by a pcall that can be yielded across unwinds the C stack to lua_resume, with Lua's count of C
+ *   calls, while the Lua stack stays; and walks that whole stack to shrink it. So pcall has a bound of its own
+ *   (lua_base.c), or a script could spend hours in dying.
  * - lua_resetthread runs pending __close functions in the thread it resets, under that thread's hook. */
 #ifndef POLICY_LUA_LUA_INT_H
 #define POLICY_LUA_LUA_INT_H
@@ -31,6 +34,7 @@ enum {
 	TASKS_SPARE = 64,   /* coroutines kept for the next callouts */
 	TRACE_LEVELS = 12,  /* frames in the log */
 	CLOSE_DEPTH = 8,    /* coroutines closed inside one another */
+	PCALL_DEPTH = 1000, /* calls in one coroutine below which pcall is possible */
 	LOG_TEXT_MAX = 4096,
 };
 #define BUDGET_SLICE (3 * USEC_PER_SEC) /* longest time for which a script may hold the loop */

@@ -184,25 +184,35 @@ run_mess(const struct policy_run *r)
 	return r->msg != NULL ? policy_msg_mess_context(r->msg) : policy_session_mess(r->session);
 }
 
+enum { MACRO_STEPS = 100 /* that looking a macro up costs */ };
+
+/* What a macro stands for onto b, charged by its bytes. */
+static void
+add_value(lua_State *L, luaL_Buffer *b, struct slice value)
+{
+	budget_charge(L, MACRO_STEPS + value.n);
+	luaL_addlstring(b, value.p, value.n);
+}
+
 /* %{i}: the peer's address. */
 static void
-add_peer(const struct policy_run *r, luaL_Buffer *b)
+add_peer(lua_State *L, const struct policy_run *r, luaL_Buffer *b)
 {
 	char ip[64];
 
 	policy_addr_text(&policy_session_env(r->session)->remote, false, ip);
-	luaL_addstring(b, ip);
+	add_value(L, b, slice_str(ip));
 }
 
 /* A key without namespace: the message's, else the connection's. */
 static void
-add_bare(const struct policy_run *r, luaL_Buffer *b, struct slice key)
+add_bare(lua_State *L, const struct policy_run *r, luaL_Buffer *b, struct slice key)
 {
 	struct slice value;
 
 	if (!policy_context_get(run_mess(r), key, &value))
 		value = context_value(policy_session_conn(r->session), key);
-	luaL_addlstring(b, value.p, value.n);
+	add_value(L, b, value);
 }
 
 static void
@@ -214,9 +224,9 @@ add_macro(lua_State *L, const struct policy_run *r, luaL_Buffer *b, struct slice
 
 	if (colon == name.n) {
 		if (slice_eq(name, SLICE("i")))
-			add_peer(r, b);
+			add_peer(L, r, b);
 		else
-			add_bare(r, b, name);
+			add_bare(L, r, b, name);
 		return;
 	}
 	const struct slice key = slice_of(name.p + colon + 1, name.n - colon - 1);
@@ -226,7 +236,20 @@ add_macro(lua_State *L, const struct policy_run *r, luaL_Buffer *b, struct slice
 		value = context_value(run_mess(r), key);
 	else
 		luaL_error(L, "msys: macro %%{%s:} is not built yet", lua_pushlstring(L, space.p, space.n));
-	luaL_addlstring(b, value.p, value.n);
+	add_value(L, b, value);
+}
+
+/* Length of the macro at text's begin, with its braces; 0: there is none. *closed: may there be a '}' ahead? One that
+ * was looked for in vain is not looked for again, or many beginnings without an end would take quadratic time. */
+static size_t
+macro_length(lua_State *L, struct slice text, bool *closed)
+{
+	if (!*closed || text.n < 3 || text.p[0] != '%' || text.p[1] != '{')
+		return 0;
+	const size_t end = slice_find(text, '}');
+	budget_charge(L, end);
+	*closed = end < text.n;
+	return *closed ? end + 1 : 0;
 }
 
 /* expandMacro(text): what is no macro stays. */
@@ -235,22 +258,19 @@ msys_expand_macro(lua_State *L)
 {
 	const struct policy_run *r = task_check(L, "msys.expandMacro")->run;
 	struct slice rest = check_text(L, 1);
+	bool closed = true;
 	luaL_Buffer b;
 
 	budget_charge(L, rest.n);
 	luaL_buffinit(L, &b);
 	while (rest.n > 0) {
-		size_t end = 0;
+		const size_t n = macro_length(L, rest, &closed);
 
-		if (rest.n > 2 && rest.p[0] == '%' && rest.p[1] == '{')
-			end = slice_find(rest, '}');
-		if (end > 0 && end < rest.n) {
-			add_macro(L, r, &b, slice_of(rest.p + 2, end - 2));
-			rest = slice_of(rest.p + end + 1, rest.n - end - 1);
-		} else {
+		if (n > 0)
+			add_macro(L, r, &b, slice_of(rest.p + 2, n - 3));
+		else
 			luaL_addchar(&b, rest.p[0]);
-			rest = slice_of(rest.p + 1, rest.n - 1);
-		}
+		rest = slice_of(rest.p + (n > 0 ? n : 1), rest.n - (n > 0 ? n : 1));
 	}
 	luaL_pushresult(&b);
 	return 1;
