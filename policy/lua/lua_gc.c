@@ -4,7 +4,7 @@
  * without its __gc, and hangs a guard on the object instead, a userdata of ours that is collected together with it
  * (weak-keyed table object -> guard, guard -> object: an ephemeron). The guard's own finalizer, in C, only puts it in a
  * list. What is in the list runs as ordinary script code: at the end of the callout that made the object, under that
- * callout's budget, or later between callouts, under a budget of its own. */
+ * callout's budget, or later between callouts, under a budget of their own. */
 #include "policy/lua/lua_int.h"
 #include "shm/base/log.h"
 
@@ -168,8 +168,9 @@ finalizers_next(lua_State *L)
 	lua_rawgeti(L, LUA_REGISTRYINDEX, h->pending_ref);
 	while (h->npending > 0) {
 		lua_rawgeti(L, top + 1, (lua_Integer)h->npending);
+		const struct guard *g = lua_touserdata(L, -1);
 		pending_drop(L, h, top + 1, h->npending);
-		if (push_finalizer(L, -1)) {
+		if (g != NULL && g->serial >= h->skip_before && push_finalizer(L, -1)) {
 			lua_rotate(L, top + 1, 2); /* function and object below, list and guard above */
 			lua_settop(L, top + 2);
 			return true;

@@ -60,6 +60,7 @@ state_open(struct lua_host *h)
 {
 	h->used = 0;
 	h->npending = 0;
+	h->skip_before = 0;
 	h->generation++;
 	h->L = lua_newstate(budget_alloc, h);
 	if (h->L == NULL)

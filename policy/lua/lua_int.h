@@ -137,6 +137,7 @@ struct lua_host {
 	int spent_ref;               /* the value that a spent budget raises */
 	int guards_ref, pending_ref; /* lua_gc.c */
 	size_t npending;
+	uint64_t skip_before; /* serial: objects of earlier callouts are not finalized between callouts any more */
 };
 
 struct lua_host *lua_host_of(lua_State *L);
@@ -205,7 +206,7 @@ void finalizers_open(lua_State *L);
 int finalizers_setmetatable(lua_State *L);
 /* Runs those that became due of objects that callout `serial` made; errors are logged. */
 void finalizers_run(lua_State *L, uint64_t serial);
-/* Takes one of those of earlier callouts: pushes function and object; false: none. */
+/* Takes one of those of earlier callouts: pushes function and object; false: none. Those to be skipped go. */
 bool finalizers_next(lua_State *L);
 
 /* --- handles: lua_handle.c ---------------------------------------------------------------------------------------- */

@@ -269,26 +269,49 @@ task_push_call(struct task *t)
 	return n + 1; /* body's arguments: function, self, n - 1 parameters */
 }
 
-/* Finalizers of objects that earlier callouts left, on a budget of their own: no session pays for another's. */
+/* Takes the next finalizer's task on what is left of the house's budget; NULL: none is due. */
+static struct task *
+house_take(struct lua_host *h, uint64_t steps, usec_t deadline)
+{
+	struct task *t = task_take(h);
+
+	t->run = NULL;
+	t->callout = NULL;
+	budget_init(&t->budget, steps, h->conf.max_memory, deadline);
+	lua_pushcfunction(t->co, body);
+	if (finalizers_next(t->co))
+		return t;
+	task_release(t);
+	return NULL;
+}
+
+/* Finalizers of objects that earlier callouts left, on a budget of their own, one for all that are due: no session pays
+ * for another's. Who left one that spends it may have left thousands, which the collector brings forth over many
+ * callouts: those of all objects made until now are skipped. */
 static void
 house_run(struct lua_host *h)
 {
-	/* A finalizer may make more of its kind: the rest waits for the next callout's end. */
-	for (int i = 0; i < HOUSE_MAX && h->npending > 0; i++) {
-		struct task *t = task_take(h);
+	const usec_t time = h->conf.max_time < BUDGET_SLICE ? h->conf.max_time : BUDGET_SLICE;
+	const usec_t deadline = clock_mono() + time;
+	uint64_t steps = h->conf.max_instructions;
+	struct task *t;
 
-		t->run = NULL;
-		t->callout = NULL;
-		budget_init(&t->budget, h->conf.max_instructions, h->conf.max_memory, clock_mono() + h->conf.max_time);
-		lua_pushcfunction(t->co, body);
-		if (!finalizers_next(t->co)) {
-			task_release(t);
+	/* A finalizer may make more of its kind: the rest waits for the next callout's end. */
+	for (int i = 0; i < HOUSE_MAX && (t = house_take(h, steps, deadline)) != NULL; i++) {
+		const bool ok = task_resume(t, 2) == LUA_OK && !t->failed;
+
+		steps = t->budget.steps > 0 ? (uint64_t)t->budget.steps : 0;
+		if (t->budget.spent != SPENT_NOT) {
+			h->skip_before = h->serial + 1;
+			log_error("scriptlet", "__gc functions have spent their budget: "
+					       "those of all objects made until now are skipped");
+			task_fail(t, "");
 			return;
 		}
-		if (task_resume(t, 2) != LUA_OK || t->failed || t->budget.spent != SPENT_NOT)
-			task_fail(t, "error in a __gc function");
-		else
+		if (ok)
 			task_release(t);
+		else
+			task_fail(t, "error in a __gc function");
 	}
 }
 
