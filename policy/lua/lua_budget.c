@@ -189,13 +189,11 @@ budget_raise(lua_State *L)
 	return lua_error(L);
 }
 
-static void
-on_count(lua_State *L, lua_Debug *ar)
+void
+budget_look(lua_State *L)
 {
-	struct lua_host *h = lua_host_of(L);
-	struct budget *b = h->budget;
+	struct budget *b = lua_host_of(L)->budget;
 
-	(void)ar;
 	if (b == NULL)
 		return;
 	if (b->spent == SPENT_NOT) {
@@ -207,6 +205,13 @@ on_count(lua_State *L, lua_Debug *ar)
 			return;
 	}
 	budget_raise(L);
+}
+
+static void
+on_count(lua_State *L, lua_Debug *ar)
+{
+	(void)ar;
+	budget_look(L);
 }
 
 bool

@@ -181,6 +181,8 @@ resume_refusal(lua_State *L, lua_State *co)
 static int
 resume_begin(lua_State *L, lua_State *co, int nargs, enum how how)
 {
+	/* One that ends within BUDGET_COUNT instructions is never looked at by its own hook. */
+	budget_look(L);
 	const char *refusal = resume_refusal(L, co);
 
 	if (refusal == NULL && !lua_checkstack(co, nargs))

@@ -5,10 +5,10 @@
  * lua_vctx, lua_ac, lua_msg, lua_ecstring, lua_core, lua_msys (the msys API).
  *
  * Facts of Lua 5.4.4 that this code rests on:
- * - A hook is per thread and is off while a hook or a finalizer runs. An error raised in a hook leaves it off in that
- *   coroutine unless a pcall inside the coroutine catches it. So every coroutine's body, ours and scripts', runs in a
- *   lua_pcallk of ours; message handlers are ours and never call a script's one once the budget is spent; and no
- *   function of a script ever becomes a finalizer of Lua's (lua_gc.c).
+ * - A hook is per thread, as is its count of instructions, and is off while a hook or a finalizer runs. An error raised
+ *   in a hook leaves it off in that coroutine unless a pcall inside the coroutine catches it. So every coroutine's body,
+ *   ours and scripts', runs in a lua_pcallk of ours; message handlers are ours and never call a script's one once the
+ *   budget is spent; and no function of a script ever becomes a finalizer of Lua's (lua_gc.c).
  * - An allocation that is refused is tried once more after a full collection, then raised as LUA_ERRMEM without any
  *   message handler.
  * - An error caught by a pcall that can be yielded across unwinds the C stack to lua_resume, with Lua's count of C
@@ -70,6 +70,8 @@ void budget_enter(struct lua_host *h, struct budget *b);
 void budget_leave(struct lua_host *h);
 /* Makes thread L look at the budget. */
 void budget_watch(lua_State *L);
+/* What the hook does: charges for BUDGET_COUNT instructions and raises when time or steps are over. */
+void budget_look(lua_State *L);
 /* n steps more. Raises when that was too much. */
 void budget_charge(lua_State *L, uint64_t n);
 /* The same without raising: false when it is spent. */
