@@ -164,14 +164,18 @@ finish(struct keeper *k)
 	return OK;
 }
 
+/* The highest number there is stays on the disk: where the map is lost the folder alone tells which number is the next,
+ * and older segments speak of the places of one that has gone. Were its number given again, they would speak of another,
+ * and wait for it. */
 static size_t
 choose(struct keeper *k, uint32_t numbers[RECLAIM_MAX])
 {
+	const struct kfile *newest = RB_MAX(kfile_tree, &k->files);
 	struct index_segment s;
 	size_t n = 0;
 
 	for (uint32_t after = 0; n < RECLAIM_MAX && fold_segment_next(k->fold, after, &s); after = s.number)
-		if (fold_reclaimable(k->fold, s.number))
+		if (newest != NULL && s.number < newest->number && fold_reclaimable(k->fold, s.number))
 			numbers[n++] = s.number;
 	return n;
 }

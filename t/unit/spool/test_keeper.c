@@ -445,6 +445,46 @@ what_is_over_is_given_back(void **state)
 	kfix_fini(&f);
 }
 
+/* A dead writer's segment is over, another one tells of its message. Were its number given again after the loss of the
+ * map, that fact would be about the new one's, and the rebuild would wait for it. */
+static void
+the_highest_number_is_not_given_again(void **state)
+{
+	struct kfix f;
+	struct place p;
+
+	(void)state;
+	kfix_init(&f);
+	put_message(&f, 1, 1);
+	writer_sync(&f, 1);
+	p = put_message(&f, 2, 2);
+	writer_sync(&f, 2);
+	put_outcome(&f, 1, 2, 1, OUTCOME_DELIVERED, p);
+	put_message(&f, 1, 3);
+	writer_sync(&f, 1);
+	writer_die(&f, 2);
+	kfix_settle(&f);
+	assert_true(has_file(&f, SEGFILE_SEG, p.seg));
+
+	writer_die(&f, 1);
+	keeper_close(&f.k);
+	assert_int_equal(unlink("index/data.mdb"), 0);
+	atomic_store(f.conf.highest, 0); /* as a new master finds it */
+	kfix_open(&f);
+	assert_true(writer_begin(&f, 3) > p.seg);
+	writer_of(&f, 3)->mark = SEGMENT_HEAD;
+	kfix_settle(&f);
+	assert_int_equal(map_state(&f, 1), ROW_QUEUED);
+	assert_int_equal(map_state(&f, 2), ROW_STATES);
+	assert_int_equal(map_state(&f, 3), ROW_QUEUED);
+	/* Now it is not the newest any more. */
+	put_outcome(&f, 3, 1, 1, OUTCOME_DELIVERED, (struct place){ p.seg - 1, SEGMENT_HEAD });
+	writer_sync(&f, 3);
+	kfix_settle(&f);
+	assert_false(has_file(&f, SEGFILE_SEG, p.seg));
+	kfix_fini(&f);
+}
+
 static void
 a_large_enough_one_becomes_a_spare(void **state)
 {
@@ -460,9 +500,10 @@ a_large_enough_one_becomes_a_spare(void **state)
 		writer_sync(&f, w);
 		writer_die(&f, w);
 	}
+	writer_begin(&f, 3); /* the newest stays */
 	kfix_settle(&f);
 	assert_int_equal(files_count(&f.base, SEGFILE_SPARE), 1);
-	assert_int_equal(files_count(&f.base, SEGFILE_SEG), 0);
+	assert_int_equal(files_count(&f.base, SEGFILE_SEG), 1);
 	kfix_fini(&f);
 }
 
@@ -482,9 +523,10 @@ what_a_segment_said_outlives_it(void **state)
 	put_outcome(&f, 2, 1, 1, OUTCOME_DELIVERED, p);
 	writer_sync(&f, 2);
 	writer_die(&f, 2);
+	writer_begin(&f, 3); /* the newest stays */
 	kfix_settle(&f);
 	assert_true(has_file(&f, SEGFILE_ENDED, p.seg));
-	assert_int_equal(files_count(&f.base, SEGFILE_SEG), 1);
+	assert_int_equal(files_count(&f.base, SEGFILE_SEG), 2);
 	before = map_text(&f);
 	keeper_close(&f.k);
 	assert_int_equal(unlink("index/data.mdb"), 0);
@@ -1066,6 +1108,7 @@ put_off_often(struct kfix *f, uint32_t often)
 		put_outcome(f, 1, 1, n, OUTCOME_DEFERRED, p);
 	writer_sync(f, 1);
 	writer_die(f, 1);
+	writer_begin(f, 3); /* the newest stays */
 	return p;
 }
 
@@ -1199,6 +1242,7 @@ main(void)
 		cmocka_unit_test(the_second_death_by_own_fault_quarantines),
 		cmocka_unit_test(a_damaged_head_stops_nobody),
 		cmocka_unit_test(what_is_over_is_given_back),
+		cmocka_unit_test(the_highest_number_is_not_given_again),
 		cmocka_unit_test(a_large_enough_one_becomes_a_spare),
 		cmocka_unit_test(what_a_segment_said_outlives_it),
 		cmocka_unit_test(bodies_that_nobody_names_go_with_their_writer),
