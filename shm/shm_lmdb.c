@@ -95,13 +95,10 @@ static struct lmdb *open_list;
 static pthread_mutex_t open_lock = PTHREAD_MUTEX_INITIALIZER;
 
 static void
-note_open(struct lmdb *l, const char *path)
+note_open(struct lmdb *l, const struct stat *st)
 {
-	struct stat st;
-
-	require_that(stat(path, &st) == 0, "lmdb");
-	l->dev = st.st_dev;
-	l->ino = st.st_ino;
+	l->dev = st->st_dev;
+	l->ino = st->st_ino;
 	pthread_mutex_lock(&open_lock);
 	for (const struct lmdb *o = open_list; o != NULL; o = o->next)
 		require_that(o->pid != l->pid || o->dev != l->dev || o->ino != l->ino, "lmdb");
@@ -379,19 +376,21 @@ enum err
 lmdb_open(const struct lmdb_conf *conf, struct lmdb **out)
 {
 	struct lmdb *l;
+	struct stat st;
 	enum err e;
 
 	require_that(conf->ntables <= LMDB_TABLES_MAX, "lmdb");
 	if (!conf->read_only && mkdir(conf->path, 0750) < 0 && errno != EEXIST)
 		return err_of(errno);
-	if (access(conf->path, F_OK) < 0)
+	/* Looked at once: a moment later whoever writes may have put another in its place, or none. */
+	if (stat(conf->path, &st) < 0)
 		return err_of(errno);
 	l = mem_zalloc(sizeof(*l));
 	l->pid = getpid();
 	l->read_only = conf->read_only;
 	l->sums = conf->sums;
 	lmdb_guard_install();
-	note_open(l, conf->path);
+	note_open(l, &st);
 	e = open_env(l, conf);
 	if (e == OK && conf->audit > 0)
 		e = audit_first(l, conf->audit);

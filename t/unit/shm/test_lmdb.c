@@ -192,6 +192,34 @@ test_a_full_map_is_full(void **state)
 	fill(10);
 }
 
+/* Whoever writes puts a map aside and makes another, while readers open it: they find one, or none. */
+static void
+test_a_folder_that_is_put_aside_meanwhile(void **state)
+{
+	struct lmdb_conf c = conf(true, 0);
+	char aside[80];
+	pid_t pid;
+	int status;
+
+	(void)state;
+	lmdb_close(&l);
+	snprintf(aside, sizeof(aside), "%s.old", dir);
+	pid = fork();
+	if (pid == 0) {
+		for (int i = 0; i < 20000; i++)
+			if (rename(dir, aside) != 0 || rename(aside, dir) != 0)
+				_exit(1);
+		_exit(0);
+	}
+	for (bool over = false; !over;) {
+		if (lmdb_open(&c, &l) == OK)
+			lmdb_close(&l);
+		over = waitpid(pid, &status, WNOHANG) == pid;
+	}
+	assert_int_equal(status, 0);
+	assert_int_equal(lmdb_open(&c, &l), OK);
+}
+
 /* A file that was cut off once ended every process that read it, by SIGBUS, and so the whole service. */
 static void
 test_a_file_cut_off_is_damage(void **state)
@@ -311,6 +339,7 @@ main(void)
 		WITH_ENV(test_ranges),
 		WITH_ENV(test_deleting_while_walking),
 		WITH_ENV(test_a_full_map_is_full),
+		WITH_ENV(test_a_folder_that_is_put_aside_meanwhile),
 		WITH_ENV(test_a_file_cut_off_is_damage),
 		WITH_ENV(test_dead_readers_are_cleared),
 		WITH_ENV(test_reading_what_is_not_there),
