@@ -463,6 +463,13 @@ all_folded(const struct fseg *s)
 	return !fseg_foldable(s) || (s->s.end != UINT32_MAX && s->s.folded >= s->s.end);
 }
 
+static enum err
+wait_for_news(struct fold *f)
+{
+	f->waits = true;
+	return ERR_AGAIN;
+}
+
 /* "All of mine but these" is to be believed only with all that its writer said before: the next owner looks no further.
  * OK with the stack grown: an earlier segment first. */
 static enum err
@@ -483,9 +490,33 @@ handover_needs(struct fold *f, const struct fseg *self)
 			return e;
 		f->stack_n--;
 		if (s->s.state == SEG_OPEN && s->s.end == UINT32_MAX)
-			return ERR_AGAIN; /* it is about to be sealed, or a later one to say where it ends */
+			return wait_for_news(f); /* it is about to be sealed, or a later one to say where it ends */
 	}
 	return OK;
+}
+
+/* Segment s is folded to its end, before p. Who speaks of a place knew it synced: what stood there is lost, or nothing
+ * ever did. In a ring it is not known yet. */
+static bool
+never_there(const struct fold *f, const struct fseg *s, struct place p)
+{
+	bool ends = s->s.state == SEG_SEALED || s->s.end != UINT32_MAX;
+
+	return s->file && s->s.kind == SEGMENT_JOURNAL && ends && s->s.folded <= p.off && !on_stack(f, s);
+}
+
+/* A fact of this record, all of whose needs are met, that cannot have come true; seg 0: none. */
+static struct place
+false_place(struct fold *f, const struct fseg *self, const struct fold_record *rec)
+{
+	for (uint32_t i = 0; i < rec->count && rec->items != NULL; i++) {
+		struct place p = place_named(&rec->items[i].item);
+		const struct fseg *s = p.seg == 0 || p.seg == self->s.number ? NULL : fseg_find(f, p.seg);
+
+		if (s != NULL && never_there(f, s, p))
+			return p;
+	}
+	return (struct place){ 0, 0 };
 }
 
 /* OK with the stack grown: the record has to wait. */
@@ -506,15 +537,17 @@ record_needs(struct fold *f, struct fseg *self, const struct fold_record *rec)
 		if (need == NULL)
 			continue;
 		e = push(f, need, p.off + 1);
-		if (e == ERR_NOTFOUND)
+		if (e == ERR_NOTFOUND) {
+			need->file = false;
 			continue;
+		}
 		if (e != OK)
 			return e;
 		if (f->stack[f->stack_n - 1].limit > p.off)
 			return OK;
 		f->stack_n--;
 		if (need->s.state == SEG_OPEN && need->s.end == UINT32_MAX)
-			return ERR_AGAIN; /* it was synced before it was spoken of: what we know of its mark is old */
+			return wait_for_news(f); /* it was synced before it was spoken of: its mark is an old one */
 	}
 	return OK;
 }
@@ -539,6 +572,7 @@ step(struct fold *f)
 	struct fframe *fr = &f->stack[depth - 1];
 	struct fseg *s = fr->s;
 	struct fold_record rec;
+	struct place nothing;
 	enum err e;
 
 	/* Without a bound the limit ends it, also one that false bytes have set to the greatest number there is. */
@@ -563,10 +597,14 @@ step(struct fold *f)
 	e = record_needs(f, s, &rec);
 	if (e != OK || f->stack_n != depth)
 		return e;
+	nothing = false_place(f, s, &rec);
 	e = fold_apply(f, s, &rec);
-	if (e == OK)
-		checkpoint(f, s, &rec);
-	return e;
+	if (e != OK)
+		return e;
+	if (nothing.seg != 0)
+		fold_apply_false(f, s, &rec, nothing);
+	checkpoint(f, s, &rec);
+	return OK;
 }
 
 static enum err
@@ -589,24 +627,26 @@ run(struct fold *f, struct fseg *s, uint64_t budget)
 	return e;
 }
 
-/* What this keeper says of others; in a rebuild what was moved before that, for facts are about a message that is there. */
+/* What this keeper says of others; in a rebuild what was moved before that, for facts are about a message that is there.
+ * One that waits holds up nobody: what no writer has made known is not what the others speak of. */
 static enum err
 keepers_first(struct fold *f, const struct fseg *s, bool copies, uint64_t budget)
 {
 	uint64_t start = f->tail;
 	struct fseg *k;
-	enum err e = OK;
 
 	RB_FOREACH (k, fseg_tree, &f->segs) {
 		uint64_t done = f->tail - start;
+		enum err e;
 
 		if (k == s || !fseg_foldable(k) || (copies ? !k->copies : !k->keepers))
 			continue;
 		if (budget > 0 && done >= budget)
 			return ERR_AGAIN;
 		e = run(f, k, budget == 0 ? 0 : budget - done);
-		if (e != OK)
+		if (e != OK && !f->waits)
 			return e;
+		f->waits = false;
 	}
 	return OK;
 }
@@ -617,10 +657,17 @@ fold_segment(struct fold *f, uint32_t number, uint64_t budget)
 	struct fseg *s = fseg_find(f, number);
 	enum err e;
 
+	f->waits = false;
 	if (s == NULL || !fseg_foldable(s))
 		return OK;
 	e = f->meta.rebuilding && !s->copies ? keepers_first(f, s, true, budget) : OK;
 	if (e == OK && !s->copies)
 		e = keepers_first(f, s, false, budget);
 	return e == OK ? run(f, s, budget) : e;
+}
+
+bool
+fold_waits(const struct fold *f)
+{
+	return f->waits;
 }

@@ -130,8 +130,12 @@ bool fold_segment_next(struct fold *f, uint32_t after, struct index_segment *out
 /* ---- folding ---- */
 
 /* Takes the keeper's own segments, then this one, as far as they may be taken. Rule 2 may take others first. Stops with
- * ERR_AGAIN after about `budget` bytes (0: none). */
+ * ERR_AGAIN after about `budget` bytes (0: none), or where a record waits. A fact whose place can be no record's any
+ * more, for that segment ends before it, waits no longer: it is counted and named as damage. */
 enum err fold_segment(struct fold *f, uint32_t number, uint64_t budget);
+/* The last fold_segment stopped at a record that waits for another writer's mark, seal or end: no use to go on before
+ * there is news. */
+bool fold_waits(const struct fold *f);
 /* Range edits: applies them to about so many more rows. ERR_AGAIN: there are more. */
 enum err fold_ranges(struct fold *f, size_t rows);
 /* Rule 4: this writer is gone. ERR_AGAIN: a segment of it is not sealed or not folded to its end yet. OK: what it left

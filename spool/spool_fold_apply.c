@@ -290,23 +290,36 @@ apply_end(struct fold *f, const struct spool_end *end, const struct fseg *self)
 }
 
 /* The bytes stay where they are: the segment keeps its count and so its file. */
-static void
-apply_lost(struct fold *f, struct fseg *s, const struct fold_record *rec)
+static struct fdamage *
+damage(struct fold *f, struct fseg *s, const struct fold_record *rec)
 {
 	struct fdamage *d = mem_zalloc(sizeof(*d));
 
 	d->d.place = (struct place){ s->s.number, rec->off };
 	d->d.len = rec->next - rec->off;
-	d->d.recipients = rec->count;
 	STAILQ_INSERT_TAIL(&f->damages, d, link);
 	s->s.damaged++;
 	f->ledger.damaged_records++;
+	fold_touch(f, &s->st);
+	return d;
+}
+
+/* Nobody was lost with it that the ledger knows of: of the message that it speaks of there is no record. */
+void
+fold_apply_false(struct fold *f, struct fseg *s, const struct fold_record *rec, struct place nothing)
+{
+	damage(f, s, rec)->d.nothing = nothing;
+}
+
+static void
+apply_lost(struct fold *f, struct fseg *s, const struct fold_record *rec)
+{
+	damage(f, s, rec)->d.recipients = rec->count;
 	f->ledger.damaged += rec->count;
 	if (f->meta.rebuilding)
 		f->ledger.carried += rec->count;
 	else
 		f->ledger.accepted += rec->count;
-	fold_touch(f, &s->st);
 }
 
 /* ---- one record ---- */

@@ -123,6 +123,7 @@ struct fold {
 	size_t moved_n, moved_cap;
 	struct fframe *stack;
 	size_t stack_n, stack_cap;
+	bool waits; /* the last one stopped at what no writer has made known yet */
 };
 
 RB_PROTOTYPE(frow_tree, frow, node, frow_cmp)
@@ -177,6 +178,8 @@ void fattempt_free(struct fold *f, struct fattempt *a);
 
 /* spool_fold_apply.c: one record; fails only before anything has changed. */
 enum err fold_apply(struct fold *f, struct fseg *s, const struct fold_record *rec);
+/* One that was applied speaks of a place where there is no record: nothing came of that, which is damage. */
+void fold_apply_false(struct fold *f, struct fseg *s, const struct fold_record *rec, struct place nothing);
 /* A row for a message that has none in the map. */
 struct frow *frow_new(struct fold *f, const struct fold_item *it, struct place at, uint16_t item);
 /* It refers to a segment with its body. */

@@ -270,7 +270,8 @@ enum err index_aside_page(struct index_txn *t, msgid_t after, enum index_aside_w
 struct index_damage {
 	struct place place;
 	uint32_t len;
-	uint32_t recipients; /* messages lost with it, as far as its head can still say */
+	uint32_t recipients;  /* messages lost with it, as far as its head can still say */
+	struct place nothing; /* not in the map: of a good record, the place it speaks of where there is none */
 	usec_t found_at;
 };
 enum err index_damage_page(struct index_txn *t, struct place after, struct index_damage *out, size_t max, size_t *n);

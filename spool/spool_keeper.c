@@ -149,9 +149,9 @@ note_trouble(struct keeper *k, const struct kfile *f, enum err e)
 	log_errno(LOG_LVL_ERROR, "keeper", "segment %u cannot be folded on (%s)", f->number, err_text(e));
 }
 
-/* A segment that cannot be read now does not hold up the others. */
+/* A segment that cannot be read now, or a record of which waits for another writer, does not hold up the others. */
 static enum err
-fold_files(struct keeper *k, bool *more)
+fold_files(struct keeper *k, bool *more, bool *waits)
 {
 	uint64_t start_tail = fold_tail(k->fold, NULL);
 	struct kfile *f;
@@ -168,7 +168,9 @@ fold_files(struct keeper *k, bool *more)
 		if (f->bad || !f->learned || f->head.kind != SEGMENT_JOURNAL)
 			continue;
 		e = fold_segment(k->fold, f->number, TURN_BYTES - done);
-		if (e == ERR_AGAIN) {
+		if (e == ERR_AGAIN && fold_waits(k->fold)) {
+			*waits = true;
+		} else if (e == ERR_AGAIN) {
 			*more = true;
 		} else if (e != OK) {
 			note_trouble(k, f, e);
@@ -266,14 +268,19 @@ look_around(struct keeper *k, bool asked)
 	return e == OK ? keeper_look(k) : e;
 }
 
-/* What one segment holds up is its own: the others are folded, the dead that left none such are settled. */
+/* What one segment holds up is its own: the others are folded, the dead that left none such are settled. What a record
+ * waits for has happened before that was written, and is seen by the next turn, which comes at once; only false bytes wait
+ * longer, and the keeper sleeps meanwhile as it does without news. */
 static enum err
 fold_all(struct keeper *k, bool *more)
 {
-	enum err e = fold_files(k, more), ranges, dead;
+	bool waits = false;
+	enum err e = fold_files(k, more, &waits), ranges, dead;
 
 	if (k->broken)
 		return e;
+	*more = *more || (waits && !k->waited);
+	k->waited = waits;
 	ranges = fold_ranges(k->fold, RANGE_ROWS);
 	if (ranges == ERR_AGAIN)
 		*more = true;
@@ -282,7 +289,7 @@ fold_all(struct keeper *k, bool *more)
 	dead = settle_dead(k);
 	if (e == OK)
 		e = dead;
-	if (e == OK && !*more && fold_rebuilding(k->fold) && !dead_unsettled(k)) {
+	if (e == OK && !*more && !waits && fold_rebuilding(k->fold) && !dead_unsettled(k)) {
 		fault_point("rebuild.before_commit");
 		fold_rebuilt(k->fold);
 		k->urgent = true;
@@ -343,8 +350,8 @@ tidy(struct keeper *k)
 	struct index_segment s;
 	struct kfile *f;
 
-	k->untidy = k->reclaim;
-	if (k->reclaim && !fold_rebuilding(k->fold))
+	k->untidy = k->reclaim && !fold_rebuilding(k->fold);
+	if (k->untidy)
 		return keeper_reclaim(k);
 	RB_FOREACH (f, kfile_tree, &k->files) {
 		if (!f->sure || f->toc || f->bad || f->head.writer == k->conf.writer)

@@ -149,8 +149,15 @@ world_put_damage(void *arg, const struct index_damage *d)
 
 	found.found_at = clock_real();
 	k->counts.damaged++;
-	log_error("keeper", "damage: segment %u, %u bytes at %u cannot be read, %u recipients; the bytes are kept",
-		  d->place.seg, d->len, d->place.off, d->recipients);
+	if (d->nothing.seg != 0)
+		log_error("keeper",
+			  "damage: segment %u, %u bytes at %u speak of segment %u at %u, where there is no record; the "
+			  "bytes are kept",
+			  d->place.seg, d->len, d->place.off, d->nothing.seg, d->nothing.off);
+	else
+		log_error("keeper",
+			  "damage: segment %u, %u bytes at %u cannot be read, %u recipients; the bytes are kept",
+			  d->place.seg, d->len, d->place.off, d->recipients);
 	return index_put_damage(k->out, &found);
 }
 

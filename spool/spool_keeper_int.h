@@ -90,6 +90,7 @@ struct keeper {
 	bool want_scan;     /* something waits for one */
 	bool untidy;        /* a dead segment may have no table of contents yet */
 	bool reclaim;       /* something may be over */
+	bool waited;        /* a record waited in the last turn, too */
 	uint64_t asked, answered;
 	struct keeper_counts counts;
 };

@@ -938,6 +938,108 @@ the_tail_is_told(void **state)
 	kfix_fini(&f);
 }
 
+/* ---- records that wait ---- */
+
+static uint32_t
+damages(struct kfix *f)
+{
+	return (uint32_t)map_ledger(f).damaged_records;
+}
+
+/* Writer 1 has published one message; writer 2 speaks of what lies behind it, and adds another message. */
+static struct place
+speak_of_the_unsynced(struct kfix *f)
+{
+	struct place p;
+
+	kfix_settle(f);
+	put_message(f, 1, 1);
+	writer_sync(f, 1);
+	p = put_message(f, 1, 2);
+	put_outcome(f, 2, 2, 1, OUTCOME_DELIVERED, p);
+	put_message(f, 2, 3);
+	writer_sync(f, 2);
+	put_message(f, 3, 4);
+	writer_sync(f, 3);
+	return p;
+}
+
+static void
+a_fact_beyond_a_mark_holds_up_nobody(void **state)
+{
+	struct kfix f;
+	uint64_t serial;
+	usec_t again, now = clock_mono();
+
+	(void)state;
+	kfix_init(&f);
+	speak_of_the_unsynced(&f);
+	serial = keeper_ask(f.k);
+	for (int i = 0; i < 8 && !keeper_answered(f.k, serial); i++)
+		assert_int_equal(keeper_turn(f.k, now, false, &again), OK);
+	assert_true(keeper_answered(f.k, serial));
+	assert_int_equal(map_state(&f, 1), ROW_QUEUED);
+	assert_int_equal(map_state(&f, 3), ROW_STATES); /* behind the fact that waits */
+	assert_int_equal(map_state(&f, 4), ROW_QUEUED);
+	for (int i = 0; i < 8 && again <= now; i++)
+		assert_int_equal(keeper_turn(f.k, now, false, &again), OK);
+	assert_true(again > now);
+	writer_sync(&f, 1);
+	kfix_settle(&f);
+	assert_int_equal(map_state(&f, 2), ROW_STATES);
+	assert_int_equal(map_state(&f, 3), ROW_QUEUED);
+	assert_int_equal(map_ledger(&f).delivered, 1);
+	assert_int_equal(damages(&f), 0);
+	kfix_fini(&f);
+}
+
+/* Its writer is gone, and of what it was to have synced nothing is there. */
+static void
+a_fact_that_never_came_true_is_damage(void **state)
+{
+	struct kfix f;
+	struct place p;
+
+	(void)state;
+	kfix_init(&f);
+	p = speak_of_the_unsynced(&f);
+	kfix_settle(&f);
+	assert_int_equal(damages(&f), 0);
+	spoil(&f, p.seg, p.off + 70);
+	writer_die(&f, 1);
+	kfix_settle(&f);
+	assert_int_equal(damages(&f), 1);
+	assert_int_equal(map_state(&f, 3), ROW_QUEUED);
+	assert_int_equal(map_ledger(&f).delivered, 0);
+	keeper_close(&f.k);
+	assert_int_equal(unlink("index/data.mdb"), 0);
+	kfix_settle(&f);
+	assert_int_equal(damages(&f), 1);
+	kfix_fini(&f);
+}
+
+/* Behind it may stand that old mail is over: the map is not whole before that is read. */
+static void
+a_rebuild_waits_with_a_fact_and_folds_the_rest(void **state)
+{
+	struct kfix f;
+
+	(void)state;
+	kfix_init(&f);
+	speak_of_the_unsynced(&f);
+	kfix_settle(&f);
+	keeper_close(&f.k);
+	assert_int_equal(unlink("index/data.mdb"), 0);
+	kfix_settle(&f);
+	assert_true(keeper_rebuilding(f.k));
+	assert_int_equal(map_state(&f, 4), ROW_QUEUED);
+	writer_sync(&f, 1);
+	kfix_settle(&f);
+	assert_false(keeper_rebuilding(f.k));
+	assert_int_equal(map_state(&f, 3), ROW_QUEUED);
+	kfix_fini(&f);
+}
+
 /* ---- disks that fail ---- */
 
 /* What cannot be made sure of is not folded: its writer is not settled, and it is tried again. */
@@ -1246,6 +1348,9 @@ main(void)
 		cmocka_unit_test(a_large_enough_one_becomes_a_spare),
 		cmocka_unit_test(what_a_segment_said_outlives_it),
 		cmocka_unit_test(bodies_that_nobody_names_go_with_their_writer),
+		cmocka_unit_test(a_fact_beyond_a_mark_holds_up_nobody),
+		cmocka_unit_test(a_fact_that_never_came_true_is_damage),
+		cmocka_unit_test(a_rebuild_waits_with_a_fact_and_folds_the_rest),
 		cmocka_unit_test(a_lost_or_damaged_index_is_built_anew),
 		cmocka_unit_test(a_damaged_page_anywhere_changes_nothing),
 		cmocka_unit_test(damage_that_nobody_met_is_found_by_the_days_pass),
