@@ -335,6 +335,17 @@ left_behind(struct keeper *k, struct kfile *f)
 			g->learned = false;
 }
 
+/* Its writer is gone, and what it wrote last may have been the seal: then that says where its records end, as it does for
+ * the next keeper. Without one, or one that cannot be read, its tail is made sure of. */
+static void
+last_seal(struct keeper *k, struct kfile *f)
+{
+	struct segment_head h;
+
+	if (kfile_fd(k, f) >= 0 && segment_head_load(f->fd, f->number, &h) == OK)
+		f->head.seal = h.seal;
+}
+
 /* Marks, seals and deaths since the last look. */
 static void
 refresh(struct keeper *k, struct kfile *f)
@@ -351,7 +362,10 @@ refresh(struct keeper *k, struct kfile *f)
 		return;
 	}
 	if (!keeper_alive(k, f->head.writer)) {
-		f->sealed = f->sealed || all_seen(k, f->head.writer);
+		if (f->sealed || !all_seen(k, f->head.writer))
+			return;
+		last_seal(k, f);
+		f->sealed = true;
 		return;
 	}
 	if (f->head.kind != SEGMENT_JOURNAL || !h->mark(k->conf.hooks_arg, f->head.writer, &seg, &mark))

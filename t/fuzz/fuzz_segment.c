@@ -259,6 +259,8 @@ step(struct world *w, enum step what, uint32_t seg, const uint8_t *p, size_t n)
 	struct writer *wr = &w->w[seg - 1];
 
 	begin(w, seg);
+	if (wr->dead && (what == RECORD || what == RAW || what == SEAL || what == MARK))
+		return; /* nobody appends to a dead writer's segment */
 	switch (what) {
 	case RECORD:
 		step_record(w, seg, p, n);

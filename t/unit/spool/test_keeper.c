@@ -938,6 +938,29 @@ the_tail_is_told(void **state)
 	kfix_fini(&f);
 }
 
+/* The last thing that a writer does is to seal; that it has, and where its records end, holds for this keeper as well as
+ * for the next one, who reads it in the head. */
+static void
+the_seal_of_who_has_just_died_is_read(void **state)
+{
+	struct kfix f;
+	struct place p;
+
+	(void)state;
+	kfix_init(&f);
+	put_message(&f, 1, 1);
+	writer_sync(&f, 1);
+	kfix_settle(&f);
+	p = put_message(&f, 1, 2);
+	assert_int_equal(segment_seal(&f.w[0].seg, f.w[0].off, SLICE(""), 2), OK);
+	spoil(&f, p.seg, f.w[0].off - 24); /* in the body */
+	spoil(&f, p.seg, f.w[0].off + 1);  /* in the table of contents, whose mark says too that all was synced */
+	writer_die(&f, 1);
+	kfix_settle(&f);
+	assert_int_equal(map_state(&f, 2), ROW_QUEUED);
+	kfix_fini(&f);
+}
+
 /* ---- records that wait ---- */
 
 static uint32_t
@@ -1348,6 +1371,7 @@ main(void)
 		cmocka_unit_test(a_large_enough_one_becomes_a_spare),
 		cmocka_unit_test(what_a_segment_said_outlives_it),
 		cmocka_unit_test(bodies_that_nobody_names_go_with_their_writer),
+		cmocka_unit_test(the_seal_of_who_has_just_died_is_read),
 		cmocka_unit_test(a_fact_beyond_a_mark_holds_up_nobody),
 		cmocka_unit_test(a_fact_that_never_came_true_is_damage),
 		cmocka_unit_test(a_rebuild_waits_with_a_fact_and_folds_the_rest),
