@@ -149,8 +149,8 @@ believe(struct spool_owner *o, const struct hint *h, struct slice binding, struc
 			o->next_wake = (usec_t)h->arg[0];
 		return;
 	}
-	/* What jumps the queue is not to wait behind a full window. */
-	if ((queue_window_full(q) && h->priority == 0) || o->n_loaded >= OWNER_LOADED ||
+	/* What jumps the queue is not to wait behind a full window; what is suspended is not to fill the memory of all. */
+	if (q->sched.suspended || (queue_window_full(q) && h->priority == 0) || o->n_loaded >= OWNER_LOADED ||
 	    owner_in_range(o, h->id, 0, q)) {
 		q->missed = true;
 		return;

@@ -14,7 +14,7 @@
 
 enum {
 	OWNER_WINDOW = 1000,     /* messages of a queue that are loaded */
-	OWNER_LOADED = 20000,    /* of all queues */
+	OWNER_LOADED = 100000,   /* of all queues: many may be full of what waits for a host */
 	OWNER_PAGE = 250,        /* rows of a queue in one reading */
 	OWNER_PAGES = 64,        /* queues read at once */
 	OWNER_WAKES = 4096,      /* due queues found at once */

@@ -1,6 +1,8 @@
 /* The owner: what is told, found, held, handed on, and by whom. */
 #include "owner_fixture.h"
 
+#include "spool/spool_owner_int.h"
+
 /* ---- tests */
 
 static void
@@ -270,6 +272,31 @@ suspended_binding_gives_nothing(void **state)
 	spin_while(f, nothing_taken);
 }
 
+static bool
+less_than_five_taken(struct ofix *f)
+{
+	return f->w[0].n < 5;
+}
+
+/* A thousand suspended domains once filled what all queues share, and no other mail was delivered. */
+static void
+what_is_suspended_fills_no_memory(void **state)
+{
+	struct ofix *f = *state;
+	struct life_of *w = &f->w[0];
+	msgid_t id;
+
+	owner_suspend(w->o, SLICE("default"), STATE_SUSPENDED);
+	put_mail(w, &id, true); /* whose queue it is, is asked for */
+	spin_on(f);
+	for (int i = 0; i < 4; i++)
+		put_mail(w, &id, true);
+	spin_on(f);
+	assert_in_range(w->o->n_loaded, 0, 1);
+	owner_suspend(w->o, SLICE("default"), STATE_RESUMED);
+	spin_while(f, less_than_five_taken);
+}
+
 /* The next generation waits for the handover record; what was in work stays with the old one. */
 static void
 handed_over(void **state)
@@ -479,6 +506,7 @@ main(void)
 		TEST(range_fails_each),
 		TEST(deadline_is_looked_at),
 		TEST(suspended_binding_gives_nothing),
+		TEST(what_is_suspended_fills_no_memory),
 		TEST(handed_over),
 		TEST(gate_closes_at_handover),
 		TEST(handover_waits_for_what_is_begun),
