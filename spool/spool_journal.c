@@ -75,9 +75,9 @@ struct journal {
 	pthread_cond_t made;  /* `next_state` left NEXT_MAKING */
 	struct batch *open;   /* gathers */
 	STAILQ_HEAD(, batch) unused;
-	enum rest rest;
-	_Atomic bool urgent; /* not all of `open` is patient */
-	bool expected;       /* what is urgent comes in a moment */
+	_Atomic enum rest rest; /* set under the lock */
+	_Atomic bool urgent;    /* not all of `open` is patient */
+	bool expected;          /* what is urgent comes in a moment */
 	bool probe, closing;
 	struct timespec patient_until;
 	enum next_state next_state;
@@ -201,6 +201,9 @@ journal_expect(struct journal *j)
 {
 	bool wake;
 
+	/* Under load it is nearly always awake, and its lock is wanted elsewhere. */
+	if (atomic_load_explicit(&j->rest, memory_order_relaxed) == AWAKE)
+		return;
 	pthread_mutex_lock(&j->lock);
 	wake = j->rest != AWAKE;
 	if (wake) {

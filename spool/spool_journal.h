@@ -2,7 +2,8 @@
  * It does nothing else: no index, no reading. Records are added by the loop as encoded bytes, each batch is one write
  * and one fdatasync, and the disk sets the pace: no timer for what somebody waits for. Patient records alone are synced
  * only some time after the last sync, so that they share one, and do not stand in the way of what other processes sync.
- * The thread is woken only when it sleeps, by one call; the loop by one eventfd a batch.
+ * The thread is woken only when it sleeps, by one call; the loop by one eventfd a batch. journal_expect wakes it before
+ * the record is there: it looks out for some microseconds, then sleeps again.
  *
  * Segments: the next one is made by the reading thread when the present one is half full; a full one is sealed there
  * too. Failed sync (or write): that file is never written or synced again. In a new one stands END {file, mark}, then

@@ -140,7 +140,10 @@ on_turn(void *arg)
 	struct role_base *b = arg;
 
 	give_memory_back(b);
-	count_lines(b);
+	if (loop_now(b->loop) - b->counted >= USEC_PER_SEC) {
+		b->counted = loop_now(b->loop);
+		count_lines(b);
+	}
 	slot_beat(shm_slot(b->env->area, b->env->slot), clock_mono());
 	if (b->io.armed)
 		loop_io_mod(b->loop, &b->io, EPOLLIN | (req_channel_wants_write(b->channel) ? EPOLLOUT : 0));

@@ -31,6 +31,7 @@ struct role_base {
 	struct eclog *log;
 	struct ev_timer last_call; /* the master is gone, or a drain takes too long */
 	usec_t gave_back;          /* when unused memory was last given back */
+	usec_t counted;            /* when log lines were last told to the slot */
 	bool ending;
 };
 
